@@ -1,0 +1,341 @@
+// Images from files or bytes into uint8 tensors, decoded and resized on native threads. Generic: it knows
+// batches of pictures, not what they are for.
+//
+//   imageHasJpeg(): boolean
+//   imageLoadBatch(sources: (string | Uint8Array)[], out, threads): Promise<Failure[]>
+//   imageResizeInto(rgb: Uint8Array, height, width, out, index): Promise<Failure[]>
+//   imageDecode(source: string | Uint8Array): Promise<id | Failure>
+//
+// `out` is the id of a contiguous CPU uint8 tensor N x 3 x H x W; source i fills slot i. A job keeps its own
+// reference to that tensor, so that JavaScript may let go of its own meanwhile. Failures come as values,
+// {index, unsupported, message}: one picture that needs another decoder must not discard the other 63.
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/_upsample_bicubic2d_aa.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+#include <napi.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "env.h"
+#include "jpeg.h"
+#include "thread_pool.h"
+
+namespace rn {
+namespace {
+
+constexpr int64_t kChannels = 3;
+
+struct Source {
+  enum Kind { kPath, kEncoded, kRgb } kind = kPath;
+  std::string path;
+  std::vector<uint8_t> bytes;
+  int height = 0, width = 0;  // of kRgb
+};
+
+struct Failure {
+  size_t index;
+  bool unsupported;
+  std::string message;
+};
+
+// What jobs need of the JavaScript environment they were started from. Shared with them, since they may
+// outlive it.
+struct ImageEnv {
+  std::mutex mutex;
+  bool closing = false;  // guarded by mutex; from then on `done` must not be touched
+  napi_threadsafe_function done = nullptr;
+  size_t pending = 0;  // JavaScript thread only
+};
+
+struct Job {
+  std::shared_ptr<ImageEnv> env;
+  napi_deferred deferred = nullptr;
+  std::vector<Source> sources;
+  at::Tensor out;         // undefined for a job that only decodes
+  size_t first_slot = 0;  // source i goes to slot first_slot + i
+  at::Tensor decoded;     // result of a job that only decodes
+  std::atomic<size_t> next{0};
+  std::atomic<size_t> runners{0};
+  std::mutex mutex;
+  std::vector<Failure> failures;  // guarded by mutex
+};
+
+bool ReadFile(const std::string& path, std::vector<uint8_t>& bytes, std::string& error) {
+  struct stat info;
+  if (stat(path.c_str(), &info) != 0) {
+    error = std::strerror(errno);
+    return false;
+  }
+  if (!S_ISREG(info.st_mode)) {  // opening a pipe would block for ever
+    error = "not a regular file";
+    return false;
+  }
+  std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
+  if (!file) {
+    error = std::strerror(errno);
+    return false;
+  }
+  bytes.resize(static_cast<size_t>(info.st_size));
+  bytes.resize(std::fread(bytes.data(), 1, bytes.size(), file.get()));
+  if (std::ferror(file.get())) {
+    error = "cannot be read";
+    return false;
+  }
+  if (bytes.empty()) error = "the file is empty";
+  return !bytes.empty();
+}
+
+// height x width x 3 bytes to 3 x height x width.
+void ToPlanes(const uint8_t* rgb, int64_t pixels, uint8_t* out) {
+  uint8_t *r = out, *g = out + pixels, *b = out + 2 * pixels;
+  for (int64_t i = 0; i < pixels; i++, rgb += kChannels) {
+    r[i] = rgb[0];
+    g[i] = rgb[1];
+    b[i] = rgb[2];
+  }
+}
+
+// Resizing bytes with libtorch's antialiased bicubic equals PIL's; resizing floats would round differently.
+void ResizeInto(const uint8_t* rgb, int64_t height, int64_t width, uint8_t* out, int64_t to_height,
+                int64_t to_width) {
+  if (height == to_height && width == to_width) return ToPlanes(rgb, height * width, out);
+  const at::Tensor image = at::from_blob(const_cast<uint8_t*>(rgb), {1, height, width, kChannels}, at::kByte)
+                               .permute({0, 3, 1, 2});
+  const at::Tensor resized = at::_upsample_bicubic2d_aa(image, {to_height, to_width}, /*align_corners=*/false)
+                                 .permute({0, 2, 3, 1})
+                                 .contiguous();
+  ToPlanes(resized.const_data_ptr<uint8_t>(), to_height * to_width, out);
+}
+
+void Load(Job& job, size_t index) {
+  thread_local RgbImage image;  // grown once a thread, not once a picture
+  thread_local std::vector<uint8_t> file;
+  const Source& source = job.sources[index];
+  auto fail = [&](bool unsupported, std::string message) {
+    std::lock_guard<std::mutex> lock(job.mutex);
+    job.failures.push_back({index, unsupported, std::move(message)});
+  };
+  const uint8_t* rgb = source.bytes.data();
+  int64_t height = source.height, width = source.width;
+  if (source.kind != Source::kRgb) {
+    std::string error;
+    if (source.kind == Source::kPath && !ReadFile(source.path, file, error)) return fail(false, error);
+    const std::vector<uint8_t>& bytes = source.kind == Source::kPath ? file : source.bytes;
+    const Decode result = DecodeJpeg(bytes.data(), bytes.size(), image, error);
+    if (result != Decode::kDone) return fail(result == Decode::kUnsupported, error);
+    rgb = image.pixels.data();
+    height = image.height;
+    width = image.width;
+  }
+  if (!job.out.defined()) {
+    job.decoded = at::empty({kChannels, height, width}, at::kByte);
+    return ToPlanes(rgb, height * width, job.decoded.mutable_data_ptr<uint8_t>());
+  }
+  const int64_t to_height = job.out.size(2), to_width = job.out.size(3);
+  uint8_t* slot = job.out.mutable_data_ptr<uint8_t>() +
+                  static_cast<int64_t>(job.first_slot + index) * kChannels * to_height * to_width;
+  ResizeInto(rgb, height, width, slot, to_height, to_width);
+}
+
+// One of a job's runners: takes the next source until there is none. The last to finish reports.
+void RunJob(const std::shared_ptr<Job>& job) {
+  for (size_t i = job->next++; i < job->sources.size(); i = job->next++) {
+    try {
+      Load(*job, i);
+    } catch (const std::exception& e) {
+      std::lock_guard<std::mutex> lock(job->mutex);
+      job->failures.push_back({i, false, e.what()});
+    }
+  }
+  if (--job->runners > 0) return;
+  std::lock_guard<std::mutex> lock(job->env->mutex);
+  if (job->env->closing) return;
+  auto* data = new std::shared_ptr<Job>(job);
+  if (napi_call_threadsafe_function(job->env->done, data, napi_tsfn_nonblocking) != napi_ok) delete data;
+}
+
+Napi::Object FailureObject(Napi::Env env, const Failure& failure) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("index", static_cast<double>(failure.index));
+  object.Set("unsupported", failure.unsupported);
+  object.Set("message", failure.message);
+  return object;
+}
+
+napi_value JobResult(Napi::Env env, Job& job) {
+  if (!job.out.defined()) {
+    if (!job.failures.empty()) return FailureObject(env, job.failures[0]);
+    return Napi::Number::New(env, PutTensor(env, job.decoded));
+  }
+  // Threads finish in any order; what JavaScript sees must not depend on it.
+  std::sort(job.failures.begin(), job.failures.end(),
+            [](const Failure& a, const Failure& b) { return a.index < b.index; });
+  Napi::Array result = Napi::Array::New(env, job.failures.size());
+  for (uint32_t i = 0; i < job.failures.size(); i++) result[i] = FailureObject(env, job.failures[i]);
+  return result;
+}
+
+// Runs on the JavaScript thread for every finished job; `env` is null when the environment is going away.
+void Settle(napi_env env, napi_value, void*, void* data) {
+  std::unique_ptr<std::shared_ptr<Job>> holder(static_cast<std::shared_ptr<Job>*>(data));
+  if (env == nullptr) return;
+  Job& job = **holder;
+  if (--job.env->pending == 0) napi_unref_threadsafe_function(env, job.env->done);
+  try {
+    napi_resolve_deferred(env, job.deferred, JobResult(env, job));
+  } catch (const std::exception& e) {
+    napi_reject_deferred(env, job.deferred, Napi::Error::New(env, e.what()).Value());
+  }
+}
+
+void OpenChannel(Napi::Env env, const std::shared_ptr<ImageEnv>& state) {
+  napi_status status = napi_create_threadsafe_function(env, nullptr, nullptr, Napi::String::New(env, "image"),
+                                                       0, 1, nullptr, nullptr, nullptr, Settle, &state->done);
+  if (status != napi_ok) throw std::runtime_error("cannot make a channel to the JavaScript thread");
+  napi_unref_threadsafe_function(env, state->done);
+  // Hooks run last-added first: this one closes the gate before the channel's own hook destroys the channel.
+  napi_add_env_cleanup_hook(
+      env,
+      [](void* data) {
+        std::unique_ptr<std::shared_ptr<ImageEnv>> holder(static_cast<std::shared_ptr<ImageEnv>*>(data));
+        std::lock_guard<std::mutex> lock((*holder)->mutex);
+        (*holder)->closing = true;
+      },
+      new std::shared_ptr<ImageEnv>(state));
+}
+
+Napi::Value Start(Napi::Env env, const std::shared_ptr<ImageEnv>& state, std::shared_ptr<Job> job,
+                  size_t threads) {
+  if (state->done == nullptr) OpenChannel(env, state);
+  napi_value promise;
+  if (napi_create_promise(env, &job->deferred, &promise) != napi_ok) {
+    throw std::runtime_error("cannot make a promise");
+  }
+  job->env = state;
+  if (state->pending++ == 0) napi_ref_threadsafe_function(env, state->done);
+  ThreadPool& pool = ThreadPool::Instance();
+  pool.Grow(threads);
+  const size_t runners = std::max<size_t>(1, std::min(threads, job->sources.size()));
+  job->runners = runners;
+  for (size_t i = 0; i < runners; i++) pool.Post([job] { RunJob(job); });
+  return Napi::Value(env, promise);
+}
+
+std::vector<uint8_t> CopyBytes(const Napi::Value& value) {
+  const auto array = value.As<Napi::TypedArray>();
+  const auto* data = static_cast<const uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset();
+  return std::vector<uint8_t>(data, data + array.ByteLength());
+}
+
+bool IsBytes(const Napi::Value& value) {
+  return value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array;
+}
+
+Source ToSource(const Napi::Value& value) {
+  Source source;
+  if (value.IsString()) {
+    source.path = value.As<Napi::String>().Utf8Value();
+  } else if (IsBytes(value)) {
+    source.kind = Source::kEncoded;
+    source.bytes = CopyBytes(value);
+  } else {
+    throw TypeError("an image source must be a path or a Uint8Array");
+  }
+  return source;
+}
+
+size_t ToCount(const Napi::Value& value, const char* name, double low, double high) {
+  const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
+  if (!(number >= low && number <= high) || number != static_cast<double>(static_cast<size_t>(number))) {
+    throw TypeError(std::string(name) + " must be an integer from " +
+                    std::to_string(static_cast<size_t>(low)) + " to " +
+                    std::to_string(static_cast<size_t>(high)));
+  }
+  return static_cast<size_t>(number);
+}
+
+at::Tensor ToBatch(Napi::Env env, const Napi::Value& id, size_t slots) {
+  at::Tensor out = GetTensor(env, id);
+  if (!out.is_cpu() || out.scalar_type() != at::kByte || out.dim() != 4 || out.size(1) != kChannels ||
+      !out.is_contiguous() || out.size(2) < 1 || out.size(3) < 1) {
+    throw TypeError("images are written to a contiguous uint8 tensor N x 3 x H x W on the CPU");
+  }
+  if (static_cast<size_t>(out.size(0)) < slots) {
+    throw TypeError("the batch has " + std::to_string(out.size(0)) + " slots, which is too few for " +
+                    std::to_string(slots) + " images");
+  }
+  return out;
+}
+
+using State = std::shared_ptr<ImageEnv>;
+constexpr double kMaxThreads = 256;
+
+Napi::Value LoadBatch(const Napi::CallbackInfo& info, const State& state) {
+  if (!info[0].IsArray()) throw TypeError("imageLoadBatch: the sources must be an array");
+  const auto sources = info[0].As<Napi::Array>();
+  auto job = std::make_shared<Job>();
+  job->out = ToBatch(info.Env(), info[1], sources.Length());
+  const size_t threads = ToCount(info[2], "imageLoadBatch: threads", 1, kMaxThreads);
+  job->sources.reserve(sources.Length());
+  for (uint32_t i = 0; i < sources.Length(); i++) job->sources.push_back(ToSource(sources[i]));
+  return Start(info.Env(), state, std::move(job), threads);
+}
+
+Napi::Value ResizeIntoSlot(const Napi::CallbackInfo& info, const State& state) {
+  if (!IsBytes(info[0])) throw TypeError("imageResizeInto: the pixels must be a Uint8Array");
+  Source source;
+  source.kind = Source::kRgb;
+  source.height = static_cast<int>(ToCount(info[1], "imageResizeInto: height", 1, 1 << 20));
+  source.width = static_cast<int>(ToCount(info[2], "imageResizeInto: width", 1, 1 << 20));
+  const size_t index = ToCount(info[4], "imageResizeInto: index", 0, 1 << 30);
+  source.bytes = CopyBytes(info[0]);
+  if (source.bytes.size() != size_t{3} * source.height * source.width) {
+    throw TypeError("imageResizeInto: expected height x width x 3 bytes, got " +
+                    std::to_string(source.bytes.size()));
+  }
+  auto job = std::make_shared<Job>();
+  job->out = ToBatch(info.Env(), info[3], index + 1);
+  job->first_slot = index;
+  job->sources.push_back(std::move(source));
+  return Start(info.Env(), state, std::move(job), 1);
+}
+
+Napi::Value DecodeOne(const Napi::CallbackInfo& info, const State& state) {
+  auto job = std::make_shared<Job>();
+  job->sources.push_back(ToSource(info[0]));
+  return Start(info.Env(), state, std::move(job), 1);
+}
+
+void Register(Napi::Env env, Napi::Object exports, const char* name, const State& state,
+              Napi::Value (*body)(const Napi::CallbackInfo&, const State&)) {
+  auto callback = [state, body, name](const Napi::CallbackInfo& info) -> Napi::Value {
+    return Guarded(info.Env(), [&] { return body(info, state); });
+  };
+  exports.Set(name, Napi::Function::New(env, callback, name));
+}
+
+}  // namespace
+
+void InitImage(Napi::Env env, Napi::Object exports) {
+  const auto state = std::make_shared<ImageEnv>();
+  auto has_jpeg = [](const Napi::CallbackInfo& info) { return Napi::Boolean::New(info.Env(), HaveJpeg()); };
+  exports.Set("imageHasJpeg", Napi::Function::New(env, has_jpeg, "imageHasJpeg"));
+  Register(env, exports, "imageLoadBatch", state, LoadBatch);
+  Register(env, exports, "imageResizeInto", state, ResizeIntoSlot);
+  Register(env, exports, "imageDecode", state, DecodeOne);
+}
+
+}  // namespace rn
