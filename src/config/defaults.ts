@@ -1,0 +1,237 @@
+import { float, tuple } from './pyvalue.js';
+
+// FastReID writes its ImageNet statistics as fractions of 255; the products below are the very same doubles.
+const IMAGENET_MEAN = [0.485 * 255, 0.456 * 255, 0.406 * 255];
+const IMAGENET_STD = [0.229 * 255, 0.224 * 255, 0.225 * 255];
+const WEIGHT_DECAY = 0.0005;
+
+/**
+ * Every key with its default, named and valued as in FastReID (plus `COMPAT`). The type `Config` is derived from
+ * this object. `float(…)` marks a float default that is integral, `tuple(…)` a tuple: FastReID's files tell them
+ * apart, so must we.
+ */
+export const DEFAULTS = {
+  MODEL: {
+    /** `cpu`, `cuda` or `cuda:N`. */
+    DEVICE: 'cuda',
+    /** Name in the meta-architecture registry. */
+    META_ARCHITECTURE: 'Baseline',
+    /** Module paths kept frozen for the first `SOLVER.FREEZE_ITERS` iterations. */
+    FREEZE_LAYERS: [] as string[],
+    /** Entries in MoCo's memory. */
+    QUEUE_SIZE: 8192,
+    BACKBONE: {
+      /** Name in the backbone registry. */
+      NAME: 'build_resnet_backbone',
+      /** Size of the network; each backbone has its own names. */
+      DEPTH: '50x',
+      /** Stride of the last stage; 1 keeps a larger feature map. */
+      LAST_STRIDE: 1,
+      /** Channels of the feature map the backbone returns. */
+      FEAT_DIM: 2048,
+      /** Normalisation layer: `BN`, `syncBN`, … */
+      NORM: 'BN',
+      /** Instance-batch normalisation blocks. */
+      WITH_IBN: false,
+      /** Squeeze-and-excitation blocks. */
+      WITH_SE: false,
+      /** Non-local blocks. */
+      WITH_NL: false,
+      /** Vision transformer: weight of the side information embedding. */
+      SIE_COE: float(3),
+      /** Vision transformer: stride of the patches, [height, width] in pixels. */
+      STRIDE_SIZE: tuple(16, 16),
+      /** Vision transformer: stochastic depth. */
+      DROP_PATH_RATIO: 0.1,
+      /** Vision transformer: dropout. */
+      DROP_RATIO: float(0),
+      /** Vision transformer: dropout of the attention weights. */
+      ATT_DROP_RATE: float(0),
+      /** Start from pre-trained weights. */
+      PRETRAIN: false,
+      /** File of the pre-trained weights (.pth or .safetensors). */
+      PRETRAIN_PATH: '',
+    },
+    HEADS: {
+      /** Name in the head registry. */
+      NAME: 'EmbeddingHead',
+      /** Normalisation of the neck. */
+      NORM: 'BN',
+      /** Identities to classify; 0 = counted from the training set. */
+      NUM_CLASSES: 0,
+      /** Size of the embedding; 0 = as wide as the backbone's features. */
+      EMBEDDING_DIM: 0,
+      /** Batch normalisation between the pooled feature and the classifier. */
+      WITH_BNNECK: false,
+      /** Which feature the metric losses see: `before` or `after` the neck. */
+      NECK_FEAT: 'before',
+      /** Name in the pooling registry. */
+      POOL_LAYER: 'GlobalAvgPool',
+      /** Name in the classification layer registry. */
+      CLS_LAYER: 'Linear',
+      /** Margin of margin-based classification layers. */
+      MARGIN: float(0),
+      /** Scale of margin-based classification layers. */
+      SCALE: 1,
+    },
+    LOSSES: {
+      /** Losses to add up, by name. */
+      NAME: tuple('CrossEntropyLoss'),
+      /** Cross entropy. */
+      CE: {
+        /** Label smoothing; 0 = none, below 0 = adaptive with ALPHA. */
+        EPSILON: float(0),
+        /** Smoothing strength of the adaptive mode. */
+        ALPHA: 0.2,
+        SCALE: float(1),
+      },
+      /** Focal loss. */
+      FL: { ALPHA: 0.25, GAMMA: 2, SCALE: float(1) },
+      /** Triplet loss. */
+      TRI: {
+        /** Margin; 0 = soft margin. */
+        MARGIN: 0.3,
+        /** Normalise the features first. */
+        NORM_FEAT: false,
+        /** Hardest positive and negative only; otherwise softmax-weighted. */
+        HARD_MINING: false,
+        SCALE: float(1),
+      },
+      /** Pairwise circle loss. */
+      CIRCLE: { MARGIN: 0.25, GAMMA: 128, SCALE: float(1) },
+      /** Pairwise CosFace loss. */
+      COSFACE: { MARGIN: 0.25, GAMMA: 128, SCALE: float(1) },
+    },
+    /** Checkpoint of a whole model to load. */
+    WEIGHTS: '',
+    /** Per-channel mean taken off the image, 0 to 255, RGB. */
+    PIXEL_MEAN: IMAGENET_MEAN,
+    /** Per-channel divisor, 0 to 255, RGB. */
+    PIXEL_STD: IMAGENET_STD,
+  },
+  /** Knowledge distillation. */
+  KD: {
+    /** Configuration files of the teachers. */
+    MODEL_CONFIG: [] as string[],
+    /** Weights of the teachers. */
+    MODEL_WEIGHTS: [] as string[],
+    /** A moving average of the student as its teacher. */
+    EMA: { ENABLED: false, MOMENTUM: 0.999 },
+  },
+  INPUT: {
+    /** [height, width] in training. */
+    SIZE_TRAIN: [256, 128],
+    /** [height, width] in evaluation. */
+    SIZE_TEST: [256, 128],
+    /** Random resized crop in training, centre crop in evaluation. */
+    CROP: { ENABLED: false, SIZE: [224, 224], SCALE: [0.16, 1], RATIO: [3 / 4, 4 / 3] },
+    /** Horizontal flip. */
+    FLIP: { ENABLED: false, PROB: 0.5 },
+    /** Padding followed by a crop at random. */
+    PADDING: { ENABLED: false, MODE: 'constant', SIZE: 10 },
+    /** Colour jitter. */
+    CJ: { ENABLED: false, PROB: 0.5, BRIGHTNESS: 0.15, CONTRAST: 0.15, SATURATION: 0.1, HUE: 0.1 },
+    /** Random affine map. */
+    AFFINE: { ENABLED: false },
+    /** AutoAugment with the ImageNet policy. */
+    AUTOAUG: { ENABLED: false, PROB: float(0) },
+    /** AugMix. */
+    AUGMIX: { ENABLED: false, PROB: float(0) },
+    /** Random erasing; VALUE is the colour painted, 0 to 255, RGB. */
+    REA: { ENABLED: false, PROB: 0.5, VALUE: IMAGENET_MEAN },
+    /** Random patch. */
+    RPT: { ENABLED: false, PROB: 0.5 },
+  },
+  DATASETS: {
+    /** Data sets to train on, by name. */
+    NAMES: tuple('Market1501'),
+    /** Data sets to evaluate on, by name. */
+    TESTS: tuple('Market1501'),
+    /** Train on query and gallery images too. */
+    COMBINEALL: false,
+  },
+  DATALOADER: {
+    /** Name of the training sampler. */
+    SAMPLER_TRAIN: 'TrainingSampler',
+    /** Images of each identity in a batch. */
+    NUM_INSTANCE: 4,
+    /** Images decoded at the same time. */
+    NUM_WORKERS: 8,
+    /** Weight of each data set for SetReWeightSampler. */
+    SET_WEIGHT: [] as number[],
+  },
+  SOLVER: {
+    /** Automatic mixed precision. */
+    AMP: { ENABLED: false },
+    /** Optimizer: `SGD`, `Adam`, `AdamW`, … */
+    OPT: 'Adam',
+    MAX_EPOCH: 120,
+    BASE_LR: 3e-4,
+    /** Learning rate of the heads, as a multiple of BASE_LR. */
+    HEADS_LR_FACTOR: float(1),
+    MOMENTUM: 0.9,
+    NESTEROV: false,
+    WEIGHT_DECAY,
+    /** Weight decay of normalisation layers. */
+    WEIGHT_DECAY_NORM: 0.0005,
+    /** Learning rate of biases, as a multiple of BASE_LR. */
+    BIAS_LR_FACTOR: float(1),
+    /** Weight decay of biases. */
+    WEIGHT_DECAY_BIAS: WEIGHT_DECAY,
+    /** Learning rate schedule: `MultiStepLR` or `CosineAnnealingLR`. */
+    SCHED: 'MultiStepLR',
+    /** Epochs before the schedule starts (cosine). */
+    DELAY_EPOCHS: 0,
+    /** Factor applied at each of STEPS. */
+    GAMMA: 0.1,
+    /** Epochs, counted from the end of the warm-up, at which the rate drops. */
+    STEPS: [30, 55],
+    /** Lowest learning rate of the cosine schedule. */
+    ETA_MIN_LR: 1e-7,
+    /** Learning rate at the first iteration, as a multiple of BASE_LR. */
+    WARMUP_FACTOR: 0.1,
+    /** Iterations of the warm-up. */
+    WARMUP_ITERS: 1000,
+    /** `constant`, `linear` or `exp`. */
+    WARMUP_METHOD: 'linear',
+    /** Iterations for which MODEL.FREEZE_LAYERS stay frozen. */
+    FREEZE_ITERS: 0,
+    /** Epochs between checkpoints. */
+    CHECKPOINT_PERIOD: 20,
+    /** Images in a batch, over all devices. */
+    IMS_PER_BATCH: 64,
+    /** Gradient clipping. */
+    CLIP_GRADIENTS: {
+      ENABLED: false,
+      /** `value` or `norm`. */
+      CLIP_TYPE: 'norm',
+      CLIP_VALUE: float(5),
+      /** Order of the norm; infinity is written `.inf`. */
+      NORM_TYPE: float(2),
+    },
+  },
+  TEST: {
+    /** Epochs between evaluations. */
+    EVAL_PERIOD: 20,
+    /** Images in a batch, over all devices. */
+    IMS_PER_BATCH: 64,
+    /** `cosine` or `euclidean`. */
+    METRIC: 'cosine',
+    /** Verification figures beside the ranking ones. */
+    ROC: { ENABLED: false },
+    /** Add the features of the mirrored image. */
+    FLIP: { ENABLED: false },
+    /** Average query expansion. */
+    AQE: { ENABLED: false, ALPHA: float(3), QE_TIME: 1, QE_K: 5 },
+    /** k-reciprocal re-ranking. */
+    RERANK: { ENABLED: false, K1: 20, K2: 6, LAMBDA: 0.3 },
+    /** Batch-norm statistics computed anew before evaluation. */
+    PRECISE_BN: { ENABLED: false, DATASET: 'Market1501', NUM_ITER: 300 },
+  },
+  /** Folder for checkpoints, logs and metrics. */
+  OUTPUT_DIR: 'logs/',
+  /** Let cuDNN time its algorithms; pays off when image sizes do not vary. */
+  CUDNN_BENCHMARK: false,
+  /** `fastreid` reproduces FastReID's figures where one of its quirks changes a number; not a FastReID key. */
+  COMPAT: '',
+};
