@@ -1,3 +1,5 @@
+import { editDistance } from '../nearest.js';
+
 /** An error in a configuration: names the full key path, where the value came from and, where possible, the way out. */
 export class ConfigError extends Error {
   /** Full path of the key, such as `SOLVER.BASE_LR`; empty when the error concerns no single key. */
@@ -18,26 +20,6 @@ export function fromWhere(origin: string | undefined): string {
   return origin ? ` (from ${origin})` : '';
 }
 
-/** Optimal string alignment distance: insertions, deletions, substitutions and swaps of neighbours cost 1 each. */
-export function editDistance(a: string, b: string): number {
-  let before: number[] = [];
-  let last = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const row = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const cost = a[i - 1] === b[j - 1] ? 0 : 1;
-      let best = Math.min(last[j] + 1, row[j - 1] + 1, last[j - 1] + cost);
-      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) {
-        best = Math.min(best, before[j - 2] + 1);
-      }
-      row.push(best);
-    }
-    before = last;
-    last = row;
-  }
-  return last[b.length];
-}
-
 /**
  * The known path a mistyped one most likely means, or undefined when none is close.
  * Same last part elsewhere in the tree (`BASE_LR` for `SOLVER.BASE_LR`) counts as very close; case does not matter.
@@ -45,7 +27,7 @@ export function editDistance(a: string, b: string): number {
 export function nearestPath(path: string, known: Iterable<string>): string | undefined {
   const wanted = path.toUpperCase();
   const wantedName = wanted.slice(wanted.lastIndexOf('.') + 1);
-  const limit = Math.max(2, Math.floor(wantedName.length / 3));
+  const limit = Math.max(1, Math.floor(wantedName.length / 3));
   let best: string | undefined;
   let bestScore = Number.POSITIVE_INFINITY;
   for (const candidate of known) {

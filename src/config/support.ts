@@ -1,0 +1,179 @@
+import { ConfigError } from './errors.js';
+import { type Config, getCfg } from './global.js';
+
+/**
+ * What FastReID's keys ask for and this version cannot do yet. Files that use these keys load; building something
+ * from them is refused, key by key, until the line here can go. Parameters of a feature that is switched off
+ * (`INPUT.CJ.HUE` while `INPUT.CJ.ENABLED` is False) do no harm and are not refused.
+ */
+interface Gap {
+  readonly key: string;
+  /** Whether the value asks for what is missing. */
+  readonly asks: (value: unknown, cfg: Config) => boolean;
+  readonly what: string;
+}
+
+/** One key that asks for what is not there yet. */
+export interface Refusal {
+  readonly key: string;
+  readonly message: string;
+}
+
+const on = (value: unknown): boolean => value === true;
+const notEmpty = (value: unknown): boolean => Array.isArray(value) && value.length > 0;
+
+/** Names FastReID knows and we do not yet. Names that neither knows are left to the registries, which users extend. */
+const names =
+  (...missing: string[]) =>
+  (value: unknown): boolean =>
+    (Array.isArray(value) ? value : [value]).some((name) => missing.includes(name));
+
+const NORMS = names('syncBN', 'GhostBN', 'FrozenBN', 'GN');
+
+const MISSING_DATASETS = names(
+  ...[
+    'DukeMTMC',
+    'MSMT17',
+    'CUHK03',
+    'AirportALERT',
+    'CAVIARa',
+    'cuhkSYSU',
+    'GRID',
+    'iLIDS',
+    'LPW',
+    'PeS3D',
+    'PKU',
+  ],
+  ...[
+    'PRAI',
+    'PRID',
+    'SAIVT',
+    'SenseReID',
+    'Shinpuhkan',
+    'SYSU_mm',
+    'Thermalworld',
+    'VIPeR',
+    'WildTrackCrop',
+    'VeRi',
+  ],
+  ...['VehicleID', 'SmallVehicleID', 'MediumVehicleID', 'LargeVehicleID'],
+  ...['VeRiWild', 'SmallVeRiWild', 'MediumVeRiWild', 'LargeVeRiWild'],
+);
+
+const GAPS: readonly Gap[] = [
+  { key: 'MODEL.META_ARCHITECTURE', asks: names('MGN', 'MoCo', 'Distiller'), what: 'this meta-architecture' },
+  {
+    key: 'MODEL.FREEZE_LAYERS',
+    asks: (value, cfg) => notEmpty(value) && cfg.SOLVER.FREEZE_ITERS > 0,
+    what: 'freezing layers (while SOLVER.FREEZE_ITERS is above 0)',
+  },
+  {
+    key: 'MODEL.BACKBONE.NAME',
+    asks: names(
+      ...[
+        'build_resnest_backbone',
+        'build_resnext_backbone',
+        'build_osnet_backbone',
+        'build_regnet_backbone',
+      ],
+      ...['build_effnet_backbone', 'build_repvgg_backbone', 'build_mobilenetv2_backbone'],
+      ...['build_mobilenetv3_backbone', 'build_shufflenetv2_backbone', 'build_vit_backbone'],
+    ),
+    what: 'this backbone',
+  },
+  { key: 'MODEL.BACKBONE.NORM', asks: NORMS, what: 'this normalisation' },
+  { key: 'MODEL.BACKBONE.WITH_IBN', asks: on, what: 'instance-batch normalisation' },
+  { key: 'MODEL.BACKBONE.WITH_SE', asks: on, what: 'squeeze-and-excitation' },
+  { key: 'MODEL.BACKBONE.WITH_NL', asks: on, what: 'non-local blocks' },
+  { key: 'MODEL.HEADS.NAME', asks: names('ClasHead'), what: 'this head' },
+  { key: 'MODEL.HEADS.NORM', asks: NORMS, what: 'this normalisation' },
+  { key: 'KD.MODEL_CONFIG', asks: notEmpty, what: 'distillation' },
+  { key: 'KD.MODEL_WEIGHTS', asks: notEmpty, what: 'distillation' },
+  { key: 'KD.EMA.ENABLED', asks: on, what: 'distillation' },
+  { key: 'INPUT.CROP.ENABLED', asks: on, what: 'the random resized crop' },
+  { key: 'INPUT.CJ.ENABLED', asks: on, what: 'colour jitter' },
+  { key: 'INPUT.AFFINE.ENABLED', asks: on, what: 'the random affine map' },
+  { key: 'INPUT.AUTOAUG.ENABLED', asks: on, what: 'AutoAugment' },
+  { key: 'INPUT.AUGMIX.ENABLED', asks: on, what: 'AugMix' },
+  { key: 'INPUT.RPT.ENABLED', asks: on, what: 'random patches' },
+  { key: 'DATASETS.NAMES', asks: MISSING_DATASETS, what: 'the reader of this data set' },
+  { key: 'DATASETS.TESTS', asks: MISSING_DATASETS, what: 'the reader of this data set' },
+  {
+    key: 'DATALOADER.SAMPLER_TRAIN',
+    asks: names('BalancedIdentitySampler', 'SetReWeightSampler', 'ImbalancedDatasetSampler'),
+    what: 'this sampler',
+  },
+  { key: 'DATALOADER.SET_WEIGHT', asks: notEmpty, what: 'weighting data sets' },
+  { key: 'SOLVER.AMP.ENABLED', asks: on, what: 'mixed precision' },
+  {
+    key: 'SOLVER.OPT',
+    asks: names(
+      'ASGD',
+      'Adadelta',
+      'Adagrad',
+      'Adamax',
+      'LBFGS',
+      'NAdam',
+      'RAdam',
+      'RMSprop',
+      'Rprop',
+      'SparseAdam',
+    ),
+    what: 'this optimizer',
+  },
+  { key: 'TEST.METRIC', asks: names('jaccard'), what: 'this distance' },
+  { key: 'TEST.ROC.ENABLED', asks: on, what: 'ROC' },
+  { key: 'TEST.FLIP.ENABLED', asks: on, what: 'evaluation with mirrored images' },
+  { key: 'TEST.AQE.ENABLED', asks: on, what: 'query expansion' },
+  { key: 'TEST.RERANK.ENABLED', asks: on, what: 're-ranking' },
+  { key: 'TEST.PRECISE_BN.ENABLED', asks: on, what: 'precise batch norm' },
+  {
+    key: 'CUDNN_BENCHMARK',
+    // On the CPU there is no cuDNN, so that the key is met whatever it says.
+    asks: (value, cfg) => on(value) && String(cfg.MODEL.DEVICE).startsWith('cuda'),
+    what: "timing cuDNN's algorithms",
+  },
+];
+
+const COMPAT_MODES = ['', 'fastreid'];
+
+function refusal(key: string, value: unknown, defaultValue: unknown, cfg: Config): string | undefined {
+  const way = `default ${JSON.stringify(defaultValue)}`;
+  if (value === null && defaultValue !== null) return `${key} is None, but a value is needed (${way})`;
+  if (key === 'COMPAT' && !COMPAT_MODES.includes(String(value))) {
+    return `COMPAT is ${JSON.stringify(value)}, but can only be empty or "fastreid"`;
+  }
+  const gap = GAPS.find((one) => one.key === key);
+  if (!gap?.asks(value, cfg)) return undefined;
+  return `${key} is ${JSON.stringify(value)}: ${gap.what} is not there yet (${way})`;
+}
+
+/** Keys of a configuration that ask for what this version cannot do, in the order of the tree. */
+export function unsupported(cfg: Config): Refusal[] {
+  const defaults = getCfg();
+  const refusals: Refusal[] = [];
+  // Keys a project has added are the project's own business.
+  for (const key of defaults.paths().filter((path) => cfg.has(path))) {
+    const message = refusal(key, cfg.get(key), defaults.get(key), cfg);
+    if (message) refusals.push({ key, message });
+  }
+  return refusals;
+}
+
+/**
+ * To be called before anything is built from a configuration.
+ * @throws ConfigError that names every key asking for something this version cannot do
+ */
+export function assertSupported(cfg: Config): void {
+  const refusals = unsupported(cfg);
+  if (refusals.length === 0) return;
+  const lines = refusals.map(({ message }) => `  ${message}`).join('\n');
+  const off = refusals.flatMap(({ key }) =>
+    key.endsWith('.ENABLED') || key.includes('.WITH_') ? [key, 'False'] : [],
+  );
+  const help = off.length > 0 ? `\nTo go on without, add to the command line: ${off.join(' ')}` : '';
+  throw new ConfigError(
+    `the configuration asks for what this version cannot do:\n${lines}${help}`,
+    refusals[0].key,
+  );
+}
