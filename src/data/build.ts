@@ -1,0 +1,125 @@
+import type { Config } from '../config/index.js';
+import { logger } from '../logger.js';
+import type { DeviceLike } from '../torch/index.js';
+import { EndlessBatches, FiniteBatches } from './batches.js';
+import { CommDataset } from './dataset.js';
+import { DATASET_REGISTRY, type ImageItem } from './datasets/index.js';
+import { DataLoader } from './loader.js';
+import {
+  type EndlessSampler,
+  InferenceSampler,
+  NaiveIdentitySampler,
+  TrainingSampler,
+} from './samplers/index.js';
+import { buildTransforms } from './transforms/index.js';
+
+export interface LoaderOptions {
+  rank?: number;
+  worldSize?: number;
+  /** Where batches are delivered; default MODEL.DEVICE. */
+  device?: DeviceLike;
+  /** Folder that holds the datasets; default `$FASTREID_DATASETS`, else `datasets`. */
+  root?: string;
+  /** Receives the datasets' statistics on rank 0; default the log. */
+  log?: (message: string) => void;
+}
+
+export interface TrainLoaderOptions extends LoaderOptions {
+  /** Decides the order of pictures and the transforms' parameters; the same on every rank. Default: random. */
+  seed?: number;
+}
+
+function batchPerProcess(key: string, total: number, worldSize: number): number {
+  if (total < worldSize || total % worldSize !== 0) {
+    const next = Math.ceil(total / worldSize) * worldSize;
+    throw new RangeError(`${key} ${total} cannot be shared by ${worldSize} processes: set it to ${next}`);
+  }
+  return total / worldSize;
+}
+
+function seedOf({ seed, worldSize = 1 }: TrainLoaderOptions): number {
+  if (seed !== undefined) return seed;
+  if (worldSize > 1) throw new Error('buildReidTrainLoader: several processes need the same explicit seed');
+  return Math.floor(Math.random() * 2 ** 32);
+}
+
+function buildSampler(cfg: Config, dataset: CommDataset, options: TrainLoaderOptions): EndlessSampler {
+  const { rank = 0, worldSize = 1 } = options;
+  const seed = seedOf(options);
+  const name = cfg.DATALOADER.SAMPLER_TRAIN;
+  if (name === 'TrainingSampler') return new TrainingSampler(dataset.length, { seed, rank, worldSize });
+  if (name === 'NaiveIdentitySampler') {
+    return new NaiveIdentitySampler(dataset.items, {
+      miniBatchSize: batchPerProcess('SOLVER.IMS_PER_BATCH', cfg.SOLVER.IMS_PER_BATCH, worldSize),
+      numInstances: cfg.DATALOADER.NUM_INSTANCE,
+      seed,
+      rank,
+      worldSize,
+    });
+  }
+  throw new Error(
+    `DATALOADER.SAMPLER_TRAIN: unknown sampler '${name}'. Known: TrainingSampler, NaiveIdentitySampler`,
+  );
+}
+
+/**
+ * Endless loader over the datasets of DATASETS.NAMES (query and gallery too with COMBINEALL), sampled, decoded
+ * and transformed as the configuration says. One epoch is `loader.dataset.length / SOLVER.IMS_PER_BATCH`
+ * iterations, rounded down; `loader.dataset.numClasses` is the number of identities.
+ *
+ * Throws when a dataset is missing or when no batch can be made of it.
+ */
+export function buildReidTrainLoader(cfg: Config, options: TrainLoaderOptions = {}): DataLoader {
+  const { rank = 0, worldSize = 1, root, device = cfg.MODEL.DEVICE, log = logger.info } = options;
+  const items: ImageItem[] = [];
+  for (const name of cfg.DATASETS.NAMES) {
+    const dataset = new (DATASET_REGISTRY.get(name))({ root, combineAll: cfg.DATASETS.COMBINEALL });
+    if (rank === 0) log(dataset.showTrain());
+    items.push(...dataset.train);
+  }
+  if (items.length === 0) throw new Error('DATASETS.NAMES: nothing to train on');
+  const dataset = new CommDataset(items, { relabel: true });
+  const seed = seedOf(options);
+  const batchSize = batchPerProcess('SOLVER.IMS_PER_BATCH', cfg.SOLVER.IMS_PER_BATCH, worldSize);
+  if (cfg.SOLVER.IMS_PER_BATCH > dataset.length) {
+    throw new RangeError(
+      `SOLVER.IMS_PER_BATCH ${cfg.SOLVER.IMS_PER_BATCH} is more than the ${dataset.length} pictures there are to train on`,
+    );
+  }
+  const sampler = buildSampler(cfg, dataset, { ...options, seed });
+  return new DataLoader({
+    dataset,
+    batches: new EndlessBatches(sampler, batchSize),
+    pipeline: buildTransforms(cfg, true),
+    seed,
+    rank,
+    workers: cfg.DATALOADER.NUM_WORKERS,
+    device,
+  });
+}
+
+/** A test loader, and how many of its pictures, the first ones, are queries; the rest are the gallery. */
+export interface TestLoader {
+  loader: DataLoader;
+  numQuery: number;
+}
+
+/**
+ * Loader over query and gallery of the dataset `name`, each picture once and in order. With several processes,
+ * each gets one contiguous piece of the list.
+ */
+export function buildReidTestLoader(cfg: Config, name: string, options: LoaderOptions = {}): TestLoader {
+  const { rank = 0, worldSize = 1, root, device = cfg.MODEL.DEVICE, log = logger.info } = options;
+  const source = new (DATASET_REGISTRY.get(name))({ root });
+  if (rank === 0) log(source.showTest());
+  const dataset = new CommDataset([...source.query, ...source.gallery], { relabel: false });
+  const indices = new InferenceSampler(dataset.length, { rank, worldSize });
+  const loader = new DataLoader({
+    dataset,
+    batches: new FiniteBatches(indices, Math.max(1, Math.floor(cfg.TEST.IMS_PER_BATCH / worldSize))),
+    pipeline: buildTransforms(cfg, false),
+    workers: cfg.DATALOADER.NUM_WORKERS,
+    device,
+  });
+  return { loader, numQuery: source.query.length };
+}

@@ -1,0 +1,15 @@
+export { type BatchSource, EndlessBatches, FiniteBatches } from './batches.js';
+export {
+  buildReidTestLoader,
+  buildReidTrainLoader,
+  type LoaderOptions,
+  type TestLoader,
+  type TrainLoaderOptions,
+} from './build.js';
+export { CommDataset, type LabelledImage } from './dataset.js';
+export * from './datasets/index.js';
+export { type ImageSource, type LoadOptions, loadImages, readImage } from './images.js';
+export { type Batch, DataLoader, type DataLoaderOptions, type LoaderState } from './loader.js';
+export { Rng, type RngState } from './rng.js';
+export * from './samplers/index.js';
+export * from './transforms/index.js';

@@ -1,0 +1,15 @@
+/** An identity or a camera as a dataset names it. */
+export type Label = string | number;
+
+/** Order of labels: numbers by value, before strings by code point; the order that FastReID numbers classes in. */
+export function compareLabels(a: Label, b: Label): number {
+  if (typeof a === 'number' && typeof b === 'number') return a - b;
+  if (typeof a === 'number') return -1;
+  if (typeof b === 'number') return 1;
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/** Numbers different labels 0, 1, 2 … in their order. */
+export function numberLabels(labels: Iterable<Label>): Map<Label, number> {
+  return new Map([...new Set(labels)].sort(compareLabels).map((label, index) => [label, index]));
+}

@@ -1,0 +1,193 @@
+import type { DeviceLike, Tensor } from '../torch/index.js';
+import * as torch from '../torch/index.js';
+import { type BatchSource, type BatchSourceState, FiniteBatches } from './batches.js';
+import type { CommDataset, LabelledImage } from './dataset.js';
+import { loadImages } from './images.js';
+import { Rng, type RngState } from './rng.js';
+import type { ImagePipeline } from './transforms/build.js';
+
+/**
+ * What a model is fed. The batch belongs to whoever asked for it: `dispose()` (or `using batch = …`) releases its
+ * memory at once, else the garbage collector does in its own time.
+ */
+export interface Batch extends Disposable {
+  /** float32, N × 3 × H × W, 0–255, on the loader's device. */
+  readonly images: Tensor;
+  /** int64, N, on the loader's device: identities. */
+  readonly targets: Tensor;
+  /** int64, N, on the CPU: cameras. */
+  readonly camids: Tensor;
+  readonly imgPaths: readonly string[];
+  dispose(): void;
+}
+
+/** State of a loader, as plain data: a loader given it yields what the saved one would have yielded next. */
+export interface LoaderState {
+  source: BatchSourceState;
+  transforms: RngState;
+}
+
+export interface DataLoaderOptions {
+  dataset: CommDataset;
+  batches: BatchSource;
+  pipeline: ImagePipeline;
+  /** Seed of the transforms' random parameters. */
+  seed?: number;
+  /** Tells processes apart that share a seed. */
+  rank?: number;
+  /** Decoding threads (DATALOADER.NUM_WORKERS). Decides how fast batches come, never what is in them. */
+  workers?: number;
+  /** Batches decoded ahead of the one asked for. */
+  prefetch?: number;
+  /** Where batches are transformed and delivered. */
+  device?: DeviceLike;
+}
+
+/** A batch on its way: decoded and resized, but not transformed. */
+interface Pending {
+  /** Where the source stood before this batch was drawn. */
+  before: BatchSourceState;
+  labels: LabelledImage[];
+  images: Promise<Tensor>;
+}
+
+/**
+ * Loads batches ahead of their use. Pictures are decoded by native threads in the background; random transforms
+ * are drawn and applied on the device when a batch is handed out, in order, so that neither the number of workers
+ * nor the depth of prefetching changes what comes out, and {@link state} describes exactly what was handed out.
+ *
+ * A training loader is endless: iterating again goes on where the last iteration stopped. A test loader starts a
+ * pass with each iteration. A picture that cannot be loaded makes that `next()` reject; the following one goes on
+ * with the next batch. `close()` before letting go of an endless loader.
+ */
+export class DataLoader implements AsyncIterable<Batch> {
+  readonly dataset: CommDataset;
+  readonly #options: Required<DataLoaderOptions>;
+  readonly #rng: Rng;
+  #queue: Pending[] = [];
+  // Calls of next() wait for each other: transforms must draw their numbers in order.
+  #tail: Promise<unknown> = Promise.resolve();
+  #closed: Promise<void> | undefined;
+
+  constructor(options: DataLoaderOptions) {
+    this.#options = { seed: 0, rank: 0, workers: 4, prefetch: 3, device: 'cpu', ...options };
+    this.dataset = options.dataset;
+    this.#rng = new Rng(this.#options.seed, this.#options.rank + 1);
+  }
+
+  /** Batches in a pass of a test loader; Infinity for a training loader. */
+  get length(): number {
+    const { batches } = this.#options;
+    return batches instanceof FiniteBatches ? batches.length : Number.POSITIVE_INFINITY;
+  }
+
+  /** The next batch; undefined when a pass has ended or the loader is closed. */
+  next(): Promise<Batch | undefined> {
+    const result = this.#tail.then(() => this.#take());
+    this.#tail = result.catch(() => {});
+    return result;
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<Batch> {
+    if (this.#options.batches.finite) this.#restart();
+    return {
+      next: async () => {
+        const value = await this.next();
+        return value === undefined ? { done: true, value } : { done: false, value };
+      },
+      return: async () => {
+        if (this.#options.batches.finite) this.#restart();
+        return { done: true, value: undefined };
+      },
+    };
+  }
+
+  /** Does not count batches that were prefetched but not handed out. */
+  state(): LoaderState {
+    const source = this.#queue[0]?.before ?? this.#options.batches.state();
+    return { source: structuredClone(source), transforms: this.#rng.state() };
+  }
+
+  loadState(state: LoaderState): void {
+    this.#discard();
+    this.#options.batches.loadState(state.source);
+    this.#rng.loadState(state.transforms);
+  }
+
+  /** Stops prefetching, waits for what is being decoded and releases it. Calling it again is harmless. */
+  close(): Promise<void> {
+    this.#closed ??= Promise.resolve().then(() => this.#discard());
+    return this.#closed;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #restart(): void {
+    void this.#discard();
+    this.#options.batches.rewind();
+  }
+
+  async #discard(): Promise<void> {
+    const dropped = this.#queue;
+    this.#queue = [];
+    for (const result of await Promise.allSettled(dropped.map(({ images }) => images))) {
+      if (result.status === 'fulfilled') result.value.dispose();
+    }
+  }
+
+  #prefetch(count: number): void {
+    const { batches, dataset, pipeline, workers, device } = this.#options;
+    while (this.#queue.length < count) {
+      const before = batches.state();
+      const indices = batches.next();
+      if (indices === undefined) return;
+      const labels = indices.map((index) => dataset.at(index));
+      const images = loadImages(
+        labels.map(({ imgPath }) => imgPath),
+        ...pipeline.size,
+        { workers, pinned: (typeof device === 'string' ? device : device.type).startsWith('cuda') },
+      );
+      images.catch(() => {}); // reported when its turn comes; until then nobody listens
+      this.#queue.push({ before, labels, images });
+    }
+  }
+
+  async #take(): Promise<Batch | undefined> {
+    if (this.#closed) return undefined;
+    this.#prefetch(this.#options.prefetch + 1);
+    const pending = this.#queue[0];
+    if (pending === undefined) return undefined;
+    let loaded: Tensor;
+    try {
+      loaded = await pending.images;
+    } catch (error) {
+      if (this.#queue[0] === pending) this.#queue.shift();
+      throw error;
+    }
+    // While it was loading, loadState(), close() or a new pass may have dropped it, and disposed of it.
+    if (this.#queue[0] !== pending) return this.#take();
+    this.#queue.shift();
+    return this.#finish(pending.labels, loaded);
+  }
+
+  #finish(labels: readonly LabelledImage[], loaded: Tensor): Batch {
+    const { device, pipeline } = this.#options;
+    const integers = (values: number[]): Tensor => torch.tensor(BigInt64Array.from(values, BigInt));
+    // All three are kept: a scope that the caller holds open must not end the life of a batch.
+    const tensors = torch.scope(() => ({
+      images: pipeline.transform(loaded.to({ device, nonBlocking: true }), this.#rng).keep(),
+      targets: integers(labels.map(({ target }) => target))
+        .to(device)
+        .keep(),
+      camids: integers(labels.map(({ camid }) => camid)).keep(),
+    }));
+    if (tensors.images !== loaded) loaded.dispose(); // a pipeline may do nothing at all
+    const dispose = (): void => {
+      for (const tensor of Object.values(tensors)) tensor.dispose();
+    };
+    const imgPaths = labels.map(({ imgPath }) => imgPath);
+    return { ...tensors, imgPaths, dispose, [Symbol.dispose]: dispose };
+  }
+}
