@@ -29,6 +29,7 @@
 #include <utility>
 #include <vector>
 
+#include "addon.h"
 #include "env.h"
 #include "jpeg.h"
 #include "thread_pool.h"
