@@ -26,9 +26,11 @@ export async function npmInstall(root, onProgress) {
   const { code, output } = await run(command, args, { cwd: root });
   clearInterval(clock);
   if (code !== 0) {
+    // npm says what is wrong first and explains its options after.
+    const errors = output.split('\n').filter((line) => line.startsWith('npm error'));
     throw new SetupError('npm ci failed', {
-      output: tail(output, 25),
-      fix: ['npm ci   (in this folder; then again)'],
+      output: errors.length > 0 ? errors.slice(0, 12).join('\n') : tail(output, 25),
+      fix: ['npm ci   (in this folder; it shows all)'],
     });
   }
 }

@@ -1,6 +1,6 @@
 // Downloading libtorch: the Python wheel of torch, unpacked by pip into a folder of its own.
 
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { inspect } from './libtorch.mjs';
 import { run, tail } from './run.mjs';
@@ -17,29 +17,41 @@ const GIB = 2 ** 30;
  * the CPU one is `2.13.0+cpu`, others have a single build. `===` keeps a plain version from matching `+cpu`.
  */
 export function requirements(variant) {
-  return variant === 'cpu' ? [`torch==${PIN}+cpu`, `torch==${PIN}`] : [`torch===${PIN}`, pipRange];
+  return variant === 'cpu'
+    ? [`torch==${PIN}+cpu`, `torch==${PIN}`]
+    : [`torch===${PIN}`, `${pipRange},!=${PIN}`];
 }
 
-/** pip's arguments for one requirement. */
-export function pipArguments(requirement, target, { withDependencies, pythonVersion }) {
+/** pip's arguments that put packages (and what they need, if asked) into a folder. */
+export function pipArguments(packages, target, { withDependencies, pythonVersion }) {
   const [, minor] = pythonVersion.split('.').map(Number);
   const known = pythonVersion.startsWith('3.') && minor >= WHEEL_PYTHONS.min && minor <= WHEEL_PYTHONS.max;
   return [
-    '-m',
-    'pip',
-    'install',
-    '--target',
-    target,
-    '--only-binary',
-    ':all:',
+    ...['-m', 'pip', 'install', '--target', target, '--only-binary', ':all:'],
     ...(known ? [] : ['--python-version', WHEEL_PYTHONS.fallback]),
     ...(withDependencies ? [] : ['--no-deps']),
-    '--disable-pip-version-check',
-    '--no-input',
-    '--progress-bar',
-    'off',
-    requirement,
+    ...['--disable-pip-version-check', '--no-input', '--progress-bar', 'off'],
+    ...packages,
   ];
+}
+
+/**
+ * The packages with the libraries that a CUDA build of libtorch loads, out of the wheel's own list. What only Python
+ * uses (Triton, SymPy, ...) is left out: it is large, and not every index has it.
+ * @param {string} metadata the wheel's METADATA
+ * @returns {string[]} requirements for pip
+ */
+export function cudaLibraries(metadata) {
+  return [...metadata.matchAll(/^Requires-Dist:\s*((?:nvidia-|cuda-toolkit)[^;\n]*?)\s*(?:;.*)?$/gim)]
+    .map(([, requirement]) => requirement.replace(/[()\s]/g, ''))
+    .filter((requirement, i, all) => all.indexOf(requirement) === i);
+}
+
+/** The packages with headers that libtorch's CUDA headers include but that it does not need to run. */
+export function cudaHeaders(cuda) {
+  const [major] = (cuda ?? '').split('.');
+  // Before CUDA 13 the packages were cut otherwise; the build then does without what it does not find.
+  return Number(major) >= 13 ? [`nvidia-cuda-crt==${cuda}.*`, `nvidia-cuda-cccl==${cuda}.*`] : [];
 }
 
 /** The Python to run pip with: one that torch has wheels for if possible. */
@@ -92,41 +104,36 @@ export async function pipInstall({ variant, folder, pythons, onProgress, runner 
   mkdirSync(folder, { recursive: true });
   removeLeftovers(folder);
   const temporary = join(folder, `${PIN}-${variant}.tmp-${process.pid}`);
+  const target = join(temporary, 'site');
+  const scratch = join(temporary, 'scratch');
   const tried = [];
   let output = '';
+  const pip = async (packages, withDependencies) => {
+    const args = pipArguments(packages, target, { withDependencies, pythonVersion: python.version });
+    // pip unpacks under TMPDIR and then moves: in the same folder, so that only the cache's disk must have room.
+    const env = { ...process.env, TMPDIR: scratch, PYTHONDONTWRITEBYTECODE: '1' };
+    const result = await runner(python.command, args, { env, onLine: (line) => onProgress(shorten(line)) });
+    output = result.output;
+    if (result.code === 0) return true;
+    tried.push(
+      `${python.command} -m pip install ${packages.map((name) => `'${name}'`).join(' ')}: ${pipReason(output)}`,
+    );
+    return false;
+  };
   try {
     for (const requirement of requirements(variant)) {
-      // Dependencies (cuDNN, NCCL, ...) make a CUDA build loadable; a CPU build carries all it needs.
-      for (const withDependencies of variant === 'cuda' ? [true] : [false, true]) {
-        rmSync(temporary, { recursive: true, force: true });
-        const scratch = join(temporary, '.pip');
-        mkdirSync(scratch, { recursive: true });
-        const target = join(temporary, 'site');
-        // pip unpacks under TMPDIR and then moves: in the same folder, so that only the cache's disk must have room.
-        const env = { ...process.env, TMPDIR: scratch, PYTHONDONTWRITEBYTECODE: '1' };
-        const args = pipArguments(requirement, target, { withDependencies, pythonVersion: python.version });
-        const result = await runner(python.command, args, {
-          env,
-          onLine: (line) => onProgress(line.trim().slice(0, 80)),
-        });
-        output = result.output;
-        if (result.code !== 0) {
-          tried.push(`${python.command} -m pip install '${requirement}': ${pipReason(output)}`);
-          break;
-        }
-        const found = inspect(target);
-        if (!found.ok) {
-          tried.push(`${python.command} -m pip install '${requirement}': ${found.reason}`);
-          break;
-        }
-        const got = found.libtorch;
-        if (variant === 'cuda' && got.variant !== 'cuda') {
-          tried.push(`${python.command} -m pip install '${requirement}': gave ${got.version}, a CPU build`);
-          break;
-        }
-        if (got.variant === 'cuda' && !withDependencies) continue;
-        return adopt(folder, target, got);
+      rmSync(temporary, { recursive: true, force: true });
+      mkdirSync(scratch, { recursive: true });
+      if (!(await pip([requirement], false))) continue;
+      const found = inspect(target);
+      const gave = found.ok ? `gave ${found.libtorch.version}, a CPU build` : found.reason;
+      if (!found.ok || (variant === 'cuda' && found.libtorch.variant === 'cpu')) {
+        tried.push(`${python.command} -m pip install '${requirement}': ${gave}`);
+        continue;
       }
+      if (found.libtorch.variant === 'cuda' && !(await addCudaLibraries(found.libtorch, target, pip)))
+        continue;
+      return adopt(folder, target, found.libtorch);
     }
   } finally {
     rmSync(temporary, { recursive: true, force: true });
@@ -140,6 +147,19 @@ export async function pipInstall({ variant, folder, pythons, onProgress, runner 
     ],
   });
 }
+
+// All in one call: pip moves whole folders into place, and these packages share one called nvidia.
+async function addCudaLibraries({ cuda }, target, pip) {
+  const info = readdirSync(target).find((name) => /^torch-.*\.dist-info$/.test(name));
+  const libraries = info ? cudaLibraries(readFileSync(join(target, info, 'METADATA'), 'utf8')) : [];
+  if (libraries.length === 0) return true;
+  const headers = cudaHeaders(cuda);
+  return (
+    (headers.length > 0 && (await pip([...libraries, ...headers], true))) || (await pip(libraries, true))
+  );
+}
+
+const shorten = (line) => line.trim().replace(/\s+/g, ' ').slice(0, 80);
 
 function adopt(folder, target, { version, variant }) {
   const { major, minor, patch } = parseVersion(version);
