@@ -59,6 +59,9 @@ function override(base: RawTree, own: RawTree, path: string): RawTree {
   for (const [key, item] of own) {
     const below = base.get(key);
     const full = path ? `${path}.${key}` : key;
+    const empty = item instanceof RawLeaf && item.py.kind === 'none';
+    // A section whose lines are all commented out leaves the base's as it is.
+    if (empty && below && !(below instanceof RawLeaf)) continue;
     if (item instanceof RawLeaf || below === undefined) base.set(key, item);
     else if (below instanceof RawLeaf) {
       if (below.py.kind !== 'none') {

@@ -2,7 +2,7 @@ import { inspect } from 'node:util';
 import { ConfigError } from './errors.js';
 import { loadYamlFile } from './files.js';
 import type { PyFloat, PyTupleOf, PyValue } from './pyvalue.js';
-import { isPlainObject } from './pyvalue.js';
+import { isPlainObject, samePy } from './pyvalue.js';
 import { RawLeaf, type RawTree, rawFromPlain } from './raw.js';
 import { type Leaf, Section } from './section.js';
 import { type EmitTree, emitYaml } from './yaml.js';
@@ -130,7 +130,7 @@ export class CfgNode {
     scratch.setFrozen(this.isFrozen());
     const trees: RawTree[] = [];
     for (let i = 0; i < list.length; i += 2) {
-      let tree: RawTree | RawLeaf = rawFromPlain(list[i + 1], origin);
+      let tree: RawTree | RawLeaf = rawFromPlain(list[i + 1], sectionOf(this).join(String(list[i])), origin);
       for (const part of String(list[i]).split('.').reverse()) tree = new Map([[part, tree]]);
       scratch.merge(tree as RawTree);
       trees.push(tree as RawTree);
@@ -142,7 +142,10 @@ export class CfgNode {
 
   /** Merges another node, or a plain object whose strings are read as Python literals. */
   mergeFromOther(other: CfgNode | Definition, origin?: string): this {
-    const tree = other instanceof CfgNode ? sectionOf(other).toRaw(origin) : rawFromPlain(other, origin);
+    const tree =
+      other instanceof CfgNode
+        ? sectionOf(other).toRaw(origin)
+        : rawFromPlain(other, sectionOf(this).path, origin);
     if (tree instanceof RawLeaf) throw new ConfigError('mergeFromOther takes a node or a plain object');
     sectionOf(this).merge(tree);
     return this;
@@ -177,6 +180,11 @@ export class CfgNode {
    */
   dump(): string {
     return emitYaml(emitTree(sectionOf(this)));
+  }
+
+  /** As {@link dump}, but only what differs from `base`. Merged into `base`, it gives this tree. */
+  dumpDiff(base: CfgNode): string {
+    return emitYaml(emitTree(sectionOf(this), sectionOf(base)));
   }
 
   /** Plain nested objects; arrays are frozen, None is `null`. */
@@ -250,11 +258,16 @@ function toDefinition(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, toDefinition(item)]));
 }
 
-function emitTree(section: Section): EmitTree {
+function emitTree(section: Section, base?: Section): EmitTree {
   const tree: EmitTree = new Map();
   for (const [key, entry] of section.entries) {
-    if (entry instanceof Section) tree.set(key, emitTree(entry));
-    else if (section.join(key) !== 'COMPAT' || entry.plain !== '') tree.set(key, entry.py);
+    const other = base?.entries.get(key);
+    if (entry instanceof Section) {
+      const inner = emitTree(entry, other instanceof Section ? other : undefined);
+      if (inner.size > 0 || !(other instanceof Section)) tree.set(key, inner);
+    } else if (other && !(other instanceof Section) && samePy(entry.py, other.py)) {
+      // Nothing new.
+    } else if (section.join(key) !== 'COMPAT' || entry.plain !== '') tree.set(key, entry.py);
   }
   return tree;
 }

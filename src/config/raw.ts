@@ -1,3 +1,4 @@
+import { ConfigError } from './errors.js';
 import { decodeString } from './literal.js';
 import type { PyValue } from './pyvalue.js';
 import { fromPlain, isPlainObject } from './pyvalue.js';
@@ -20,13 +21,26 @@ export class RawLeaf {
 /** Values about to be merged, by key. */
 export type RawTree = Map<string, RawTree | RawLeaf>;
 
-/** Plain objects become trees; their strings are read as Python literals, strings inside arrays are not. */
-export function rawFromPlain(value: unknown, origin?: string): RawTree | RawLeaf {
+/** Python value of what code assigns to a key. @throws ConfigError for what no configuration can hold */
+export function pyFor(value: unknown, path: string): PyValue {
+  try {
+    return fromPlain(value);
+  } catch (error) {
+    throw new ConfigError(`${path}: ${(error as Error).message}`, path);
+  }
+}
+
+/**
+ * Plain objects become trees; their strings are read as Python literals, strings inside arrays are not.
+ * @param path full path of the value, for errors
+ */
+export function rawFromPlain(value: unknown, path: string, origin?: string): RawTree | RawLeaf {
   if (isPlainObject(value)) {
-    return new Map(Object.entries(value).map(([key, item]) => [key, rawFromPlain(item, origin)]));
+    const below = (key: string) => (path ? `${path}.${key}` : key);
+    return new Map(Object.entries(value).map(([key, item]) => [key, rawFromPlain(item, below(key), origin)]));
   }
   if (typeof value === 'string') return new RawLeaf(decodeString(value), origin, value);
-  return new RawLeaf(fromPlain(value), origin);
+  return new RawLeaf(pyFor(value, path), origin);
 }
 
 /** A Python dict as a tree, such as the override `INPUT.FLIP "{'ENABLED': True}"`. */

@@ -1,8 +1,8 @@
 import { coerce } from './coerce.js';
 import { ConfigError, fromWhere, nearestPath } from './errors.js';
 import type { PyKind, PyValue } from './pyvalue.js';
-import { fromPlain, isPlainObject, samePy, toPlain } from './pyvalue.js';
-import { RawLeaf, type RawTree, rawFromDict } from './raw.js';
+import { isPlainObject, samePy, toPlain } from './pyvalue.js';
+import { pyFor, RawLeaf, type RawTree, rawFromDict } from './raw.js';
 
 /** Names the file a file inherits from; not a key of the tree. */
 export const BASE_KEY = '_BASE_';
@@ -92,7 +92,7 @@ export class Section {
     } else if (value instanceof Section) {
       this.adopt(key, value.copy());
     } else {
-      const py = toPy(value, path);
+      const py = pyFor(value, path);
       this.entries.set(key, { py, plain: toPlain(py), kind: py.kind });
     }
   }
@@ -104,7 +104,7 @@ export class Section {
     if (entry instanceof Section) {
       throw new ConfigError(`${path} is a section: set its keys one by one, or use mergeFromOther`, path);
     }
-    const py = toPy(value, path);
+    const py = pyFor(value, path);
     this.set({ section: this, key, py: this.checked(key, new RawLeaf(py)) });
   }
 
@@ -242,12 +242,4 @@ function originOf(item: RawTree | RawLeaf): string | undefined {
     if (origin) return origin;
   }
   return undefined;
-}
-
-function toPy(value: unknown, path: string): PyValue {
-  try {
-    return fromPlain(value);
-  } catch (error) {
-    throw new ConfigError(`${path}: ${(error as Error).message}`, path);
-  }
 }

@@ -1,5 +1,6 @@
 import { ConfigError } from './errors.js';
 import { type Config, getCfg } from './global.js';
+import { repr } from './pyvalue.js';
 
 /**
  * What FastReID's keys ask for and this version cannot do yet. Files that use these keys load; building something
@@ -22,65 +23,37 @@ export interface Refusal {
 const on = (value: unknown): boolean => value === true;
 const notEmpty = (value: unknown): boolean => Array.isArray(value) && value.length > 0;
 
-/** Names FastReID knows and we do not yet. Names that neither knows are left to the registries, which users extend. */
-const names =
-  (...missing: string[]) =>
-  (value: unknown): boolean =>
-    (Array.isArray(value) ? value : [value]).some((name) => missing.includes(name));
+/**
+ * Names, parted by blanks, that FastReID knows and we do not yet. Names that neither knows are left to the
+ * registries, which users extend.
+ */
+function names(text: string): Gap['asks'] {
+  const missing = text.trim().split(/\s+/);
+  return (value) => (Array.isArray(value) ? value : [value]).some((name) => missing.includes(name));
+}
 
-const NORMS = names('syncBN', 'GhostBN', 'FrozenBN', 'GN');
+const NORMS = names('syncBN GhostBN FrozenBN GN');
 
-const MISSING_DATASETS = names(
-  ...[
-    'DukeMTMC',
-    'MSMT17',
-    'CUHK03',
-    'AirportALERT',
-    'CAVIARa',
-    'cuhkSYSU',
-    'GRID',
-    'iLIDS',
-    'LPW',
-    'PeS3D',
-    'PKU',
-  ],
-  ...[
-    'PRAI',
-    'PRID',
-    'SAIVT',
-    'SenseReID',
-    'Shinpuhkan',
-    'SYSU_mm',
-    'Thermalworld',
-    'VIPeR',
-    'WildTrackCrop',
-    'VeRi',
-  ],
-  ...['VehicleID', 'SmallVehicleID', 'MediumVehicleID', 'LargeVehicleID'],
-  ...['VeRiWild', 'SmallVeRiWild', 'MediumVeRiWild', 'LargeVeRiWild'],
-);
+const DATASETS = names(`
+  DukeMTMC MSMT17 CUHK03 AirportALERT CAVIARa cuhkSYSU GRID iLIDS LPW PeS3D PKU PRAI PRID SAIVT SenseReID Shinpuhkan
+  SYSU_mm Thermalworld VIPeR WildTrackCrop VeRi VehicleID SmallVehicleID MediumVehicleID LargeVehicleID
+  VeRiWild SmallVeRiWild MediumVeRiWild LargeVeRiWild`);
+
+const BACKBONES = names(`
+  build_resnest_backbone build_resnext_backbone build_osnet_backbone build_regnet_backbone build_effnet_backbone
+  build_repvgg_backbone build_mobilenetv2_backbone build_mobilenetv3_backbone build_shufflenetv2_backbone
+  build_vit_backbone`);
+
+const OPTIMIZERS = names('ASGD Adadelta Adagrad Adamax LBFGS NAdam RAdam RMSprop Rprop SparseAdam');
 
 const GAPS: readonly Gap[] = [
-  { key: 'MODEL.META_ARCHITECTURE', asks: names('MGN', 'MoCo', 'Distiller'), what: 'this meta-architecture' },
+  { key: 'MODEL.META_ARCHITECTURE', asks: names('MGN MoCo Distiller'), what: 'this meta-architecture' },
   {
     key: 'MODEL.FREEZE_LAYERS',
     asks: (value, cfg) => notEmpty(value) && cfg.SOLVER.FREEZE_ITERS > 0,
     what: 'freezing layers (while SOLVER.FREEZE_ITERS is above 0)',
   },
-  {
-    key: 'MODEL.BACKBONE.NAME',
-    asks: names(
-      ...[
-        'build_resnest_backbone',
-        'build_resnext_backbone',
-        'build_osnet_backbone',
-        'build_regnet_backbone',
-      ],
-      ...['build_effnet_backbone', 'build_repvgg_backbone', 'build_mobilenetv2_backbone'],
-      ...['build_mobilenetv3_backbone', 'build_shufflenetv2_backbone', 'build_vit_backbone'],
-    ),
-    what: 'this backbone',
-  },
+  { key: 'MODEL.BACKBONE.NAME', asks: BACKBONES, what: 'this backbone' },
   { key: 'MODEL.BACKBONE.NORM', asks: NORMS, what: 'this normalisation' },
   { key: 'MODEL.BACKBONE.WITH_IBN', asks: on, what: 'instance-batch normalisation' },
   { key: 'MODEL.BACKBONE.WITH_SE', asks: on, what: 'squeeze-and-excitation' },
@@ -96,31 +69,16 @@ const GAPS: readonly Gap[] = [
   { key: 'INPUT.AUTOAUG.ENABLED', asks: on, what: 'AutoAugment' },
   { key: 'INPUT.AUGMIX.ENABLED', asks: on, what: 'AugMix' },
   { key: 'INPUT.RPT.ENABLED', asks: on, what: 'random patches' },
-  { key: 'DATASETS.NAMES', asks: MISSING_DATASETS, what: 'the reader of this data set' },
-  { key: 'DATASETS.TESTS', asks: MISSING_DATASETS, what: 'the reader of this data set' },
+  { key: 'DATASETS.NAMES', asks: DATASETS, what: 'the reader of this data set' },
+  { key: 'DATASETS.TESTS', asks: DATASETS, what: 'the reader of this data set' },
   {
     key: 'DATALOADER.SAMPLER_TRAIN',
-    asks: names('BalancedIdentitySampler', 'SetReWeightSampler', 'ImbalancedDatasetSampler'),
+    asks: names('BalancedIdentitySampler SetReWeightSampler ImbalancedDatasetSampler'),
     what: 'this sampler',
   },
   { key: 'DATALOADER.SET_WEIGHT', asks: notEmpty, what: 'weighting data sets' },
   { key: 'SOLVER.AMP.ENABLED', asks: on, what: 'mixed precision' },
-  {
-    key: 'SOLVER.OPT',
-    asks: names(
-      'ASGD',
-      'Adadelta',
-      'Adagrad',
-      'Adamax',
-      'LBFGS',
-      'NAdam',
-      'RAdam',
-      'RMSprop',
-      'Rprop',
-      'SparseAdam',
-    ),
-    what: 'this optimizer',
-  },
+  { key: 'SOLVER.OPT', asks: OPTIMIZERS, what: 'this optimizer' },
   { key: 'TEST.METRIC', asks: names('jaccard'), what: 'this distance' },
   { key: 'TEST.ROC.ENABLED', asks: on, what: 'ROC' },
   { key: 'TEST.FLIP.ENABLED', asks: on, what: 'evaluation with mirrored images' },
@@ -137,15 +95,17 @@ const GAPS: readonly Gap[] = [
 
 const COMPAT_MODES = ['', 'fastreid'];
 
-function refusal(key: string, value: unknown, defaultValue: unknown, cfg: Config): string | undefined {
-  const way = `default ${JSON.stringify(defaultValue)}`;
-  if (value === null && defaultValue !== null) return `${key} is None, but a value is needed (${way})`;
+function refusal(key: string, cfg: Config, defaults: Config): string | undefined {
+  const way = `default ${repr(defaults.getPy(key))}`;
+  const value = cfg.get(key);
+  const shown = repr(cfg.getPy(key));
+  if (value === null) return `${key} is None, but a value is needed (${way})`;
   if (key === 'COMPAT' && !COMPAT_MODES.includes(String(value))) {
-    return `COMPAT is ${JSON.stringify(value)}, but can only be empty or "fastreid"`;
+    return `COMPAT is ${shown}, but can only be empty or "fastreid"`;
   }
   const gap = GAPS.find((one) => one.key === key);
   if (!gap?.asks(value, cfg)) return undefined;
-  return `${key} is ${JSON.stringify(value)}: ${gap.what} is not there yet (${way})`;
+  return `${key} is ${shown}, which is not there yet: ${gap.what} (${way})`;
 }
 
 /** Keys of a configuration that ask for what this version cannot do, in the order of the tree. */
@@ -154,7 +114,7 @@ export function unsupported(cfg: Config): Refusal[] {
   const refusals: Refusal[] = [];
   // Keys a project has added are the project's own business.
   for (const key of defaults.paths().filter((path) => cfg.has(path))) {
-    const message = refusal(key, cfg.get(key), defaults.get(key), cfg);
+    const message = refusal(key, cfg, defaults);
     if (message) refusals.push({ key, message });
   }
   return refusals;
@@ -168,12 +128,17 @@ export function assertSupported(cfg: Config): void {
   const refusals = unsupported(cfg);
   if (refusals.length === 0) return;
   const lines = refusals.map(({ message }) => `  ${message}`).join('\n');
-  const off = refusals.flatMap(({ key }) =>
-    key.endsWith('.ENABLED') || key.includes('.WITH_') ? [key, 'False'] : [],
-  );
+  const defaults = getCfg();
+  const off = refusals.flatMap(({ key }) => switchOff(key, defaults.get(key)));
   const help = off.length > 0 ? `\nTo go on without, add to the command line: ${off.join(' ')}` : '';
   throw new ConfigError(
     `the configuration asks for what this version cannot do:\n${lines}${help}`,
     refusals[0].key,
   );
+}
+
+/** Override that switches a feature off, where that makes sense: a data set, say, cannot be switched off. */
+function switchOff(key: string, defaultValue: unknown): string[] {
+  if (defaultValue === false) return [`${key} False`];
+  return Array.isArray(defaultValue) && defaultValue.length === 0 ? [`${key} "[]"`] : [];
 }

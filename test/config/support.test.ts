@@ -1,0 +1,71 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { assertSupported, ConfigError, getCfg, unsupported } from '../../src/config/index.js';
+
+const withOverrides = (...pairs: string[]) => getCfg().mergeFromList(pairs);
+const refusedKeys = (...pairs: string[]) => unsupported(withOverrides(...pairs)).map(({ key }) => key);
+
+test('the defaults can be built', () => {
+  assert.deepEqual(unsupported(getCfg()), []);
+  assertSupported(getCfg());
+});
+
+test('what there is may be used', () => {
+  for (const pairs of [
+    ['MODEL.BACKBONE.DEPTH', '18x', 'MODEL.BACKBONE.LAST_STRIDE', '2', 'MODEL.BACKBONE.PRETRAIN', 'True'],
+    ['MODEL.HEADS.WITH_BNNECK', 'True', 'MODEL.HEADS.NECK_FEAT', 'after', 'MODEL.HEADS.EMBEDDING_DIM', '256'],
+    ['MODEL.LOSSES.NAME', '("CrossEntropyLoss", "TripletLoss")', 'MODEL.LOSSES.CE.EPSILON', '-1'],
+    ['SOLVER.OPT', 'SGD', 'SOLVER.SCHED', 'CosineAnnealingLR', 'SOLVER.CLIP_GRADIENTS.ENABLED', 'True'],
+    ['INPUT.FLIP.ENABLED', 'True', 'INPUT.PADDING.ENABLED', 'True', 'INPUT.REA.ENABLED', 'True'],
+    ['DATALOADER.SAMPLER_TRAIN', 'NaiveIdentitySampler', 'TEST.METRIC', 'euclidean', 'COMPAT', 'fastreid'],
+    // Names nobody has heard of may have been registered by the user.
+    ['MODEL.BACKBONE.NAME', 'build_my_backbone', 'DATASETS.NAMES', '("MyShop",)'],
+    // Parameters of what is switched off.
+    ['INPUT.CJ.HUE', '0.5', 'MODEL.FREEZE_LAYERS', '["backbone"]', 'TEST.RERANK.K1', '9'],
+    ['CUDNN_BENCHMARK', 'True', 'MODEL.DEVICE', 'cpu'],
+  ]) {
+    assert.deepEqual(refusedKeys(...pairs), [], pairs.join(' '));
+  }
+});
+
+test('what is missing is refused by name', () => {
+  const cases: [string, string][] = [
+    ['MODEL.META_ARCHITECTURE', 'MGN'],
+    ['MODEL.BACKBONE.NAME', 'build_osnet_backbone'],
+    ['MODEL.BACKBONE.NORM', 'syncBN'],
+    ['MODEL.BACKBONE.WITH_IBN', 'True'],
+    ['DATASETS.NAMES', '("Market1501", "DukeMTMC")'],
+    ['DATALOADER.SAMPLER_TRAIN', 'BalancedIdentitySampler'],
+    ['INPUT.AUTOAUG.ENABLED', 'True'],
+    ['SOLVER.AMP.ENABLED', 'True'],
+    ['SOLVER.OPT', 'RMSprop'],
+    ['TEST.RERANK.ENABLED', 'True'],
+    ['CUDNN_BENCHMARK', 'True'],
+    ['SOLVER.MAX_EPOCH', 'None'],
+    ['COMPAT', 'torch'],
+  ];
+  for (const [key, value] of cases) assert.deepEqual(refusedKeys(key, value), [key], `${key} ${value}`);
+  assert.deepEqual(refusedKeys('MODEL.FREEZE_LAYERS', '["backbone"]', 'SOLVER.FREEZE_ITERS', '100'), [
+    'MODEL.FREEZE_LAYERS',
+  ]);
+});
+
+test('the error lists every key and says how to do without', () => {
+  const cfg = withOverrides('INPUT.CJ.ENABLED', 'True', 'SOLVER.AMP.ENABLED', 'True', 'SOLVER.OPT', 'Adamax');
+  assert.throws(
+    () => assertSupported(cfg),
+    (error) => {
+      assert.ok(error instanceof ConfigError);
+      assert.match(
+        error.message,
+        /INPUT\.CJ\.ENABLED is True, which is not there yet: colour jitter \(default False\)/,
+      );
+      assert.match(error.message, /SOLVER\.OPT is "Adamax"/);
+      const line = /command line: (.*)$/.exec(error.message);
+      assert.equal(line?.[1], 'INPUT.CJ.ENABLED False SOLVER.AMP.ENABLED False');
+      return true;
+    },
+  );
+  cfg.mergeFromList(['INPUT.CJ.ENABLED', 'False', 'SOLVER.AMP.ENABLED', 'False', 'SOLVER.OPT', 'Adam']);
+  assertSupported(cfg);
+});
