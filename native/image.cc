@@ -1,7 +1,6 @@
 // Images from files or bytes into uint8 tensors, decoded and resized on native threads. Generic: it knows
 // batches of pictures, not what they are for.
 //
-//   imageHasJpeg(): boolean
 //   imageLoadBatch(sources: (string | Uint8Array)[], out, threads): Promise<Failure[]>
 //   imageResizeInto(rgb: Uint8Array, height, width, out, index): Promise<Failure[]>
 //   imageDecode(source: string | Uint8Array): Promise<id | Failure>
@@ -332,8 +331,6 @@ void Register(Napi::Env env, Napi::Object exports, const char* name, const State
 
 void InitImage(Napi::Env env, Napi::Object exports) {
   const auto state = std::make_shared<ImageEnv>();
-  auto has_jpeg = [](const Napi::CallbackInfo& info) { return Napi::Boolean::New(info.Env(), HaveJpeg()); };
-  exports.Set("imageHasJpeg", Napi::Function::New(env, has_jpeg, "imageHasJpeg"));
   Register(env, exports, "imageLoadBatch", state, LoadBatch);
   Register(env, exports, "imageResizeInto", state, ResizeIntoSlot);
   Register(env, exports, "imageDecode", state, DecodeOne);

@@ -15,12 +15,9 @@ namespace rn {
 
 #ifndef RN_HAVE_JPEG
 
-bool HaveJpeg() { return false; }
 Decode DecodeJpeg(const uint8_t*, size_t, RgbImage&, std::string&) { return Decode::kUnsupported; }
 
 #else
-
-bool HaveJpeg() { return true; }
 
 namespace {
 

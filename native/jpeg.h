@@ -21,8 +21,6 @@ enum class Decode {
   kFailed,       // a broken file; `error` says how
 };
 
-bool HaveJpeg();
-
 // Decodes as PIL does: accurate integer DCT, smooth chroma upsampling, grey repeated into three channels,
 // colour profiles ignored. `image.pixels` is reused when it is large enough. A file that ends too early is an
 // error; harmless oddities (stray bytes between markers) are not.

@@ -92,9 +92,10 @@ export async function loadImages(
   width: number,
   options: LoadOptions & { pinned?: boolean } = {},
 ): Promise<Tensor> {
-  const out = torch
-    .empty([sources.length, 3, height, width], { dtype: torch.uint8, pin_memory: options.pinned ?? false })
-    .keep();
+  const out = torch.scope(() => {
+    const batch = torch.empty([sources.length, 3, height, width], { dtype: torch.uint8 });
+    return (options.pinned ? batch.pin_memory() : batch).keep();
+  });
   try {
     const failures = await loadImagesInto(sources, out, decodingThreads(options.workers));
     const left = await Promise.all(
