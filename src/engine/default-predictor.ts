@@ -1,0 +1,80 @@
+import type { Config } from '../config/index.js';
+import { type ImageSource, loadImages } from '../data/index.js';
+import { logger } from '../logger.js';
+import { buildModel, type MetaArch } from '../modeling/index.js';
+import type { Tensor } from '../torch/index.js';
+import * as torch from '../torch/index.js';
+import { Checkpointer } from './checkpoint.js';
+import { resolveDevice } from './default-setup.js';
+
+export interface EmbedOptions {
+  /** Images at a time. Default: TEST.IMS_PER_BATCH. */
+  batchSize?: number;
+  /** Called after each batch with the number of images done. */
+  onProgress?: (done: number, total: number) => void;
+}
+
+/**
+ * From images to features, as a configuration and its MODEL.WEIGHTS say.
+ *
+ * ```ts
+ * const predictor = await DefaultPredictor.create(cfg);
+ * const features = await predictor.embed(['a.jpg', 'b.jpg']);   // [2, dim]
+ * ```
+ */
+export class DefaultPredictor {
+  readonly cfg: Config;
+  readonly model: MetaArch;
+
+  private constructor(cfg: Config, model: MetaArch) {
+    this.cfg = cfg;
+    this.model = model;
+  }
+
+  /** Builds the model and loads MODEL.WEIGHTS; without weights it warns, as features then mean nothing. */
+  static async create(cfg: Config): Promise<DefaultPredictor> {
+    const own = resolveDevice(cfg).clone().defrost();
+    own.MODEL.BACKBONE.PRETRAIN = false;
+    const model = buildModel(own, logger.detail);
+    if (own.MODEL.WEIGHTS) await new Checkpointer(model).load(own.MODEL.WEIGHTS);
+    else logger.warn('MODEL.WEIGHTS is empty: the features come from an untrained model');
+    model.eval();
+    return new DefaultPredictor(own.freeze(), model);
+  }
+
+  /**
+   * Features of a batch that is ready: images [n, 3, h, w] of 0 to 255, RGB.
+   *
+   * @returns [n, dim] float32 on the CPU, not normalised
+   */
+  call(images: Tensor): Tensor {
+    return torch.scope(() => this.model.embed(images).to({ device: 'cpu', dtype: torch.float32 }));
+  }
+
+  /**
+   * Features of image files (paths, or the bytes of files), resized to INPUT.SIZE_TEST.
+   *
+   * @returns [n, dim] float32 on the CPU, in the order of the images, not normalised
+   */
+  async embed(images: readonly ImageSource[], options: EmbedOptions = {}): Promise<Tensor> {
+    if (images.length === 0) throw new Error('embed: there are no images');
+    const { batchSize = this.cfg.TEST.IMS_PER_BATCH, onProgress } = options;
+    const [height, width] = this.cfg.INPUT.SIZE_TEST;
+    const parts: Tensor[] = [];
+    try {
+      for (let from = 0; from < images.length; from += batchSize) {
+        const some = images.slice(from, from + batchSize);
+        const batch = await loadImages(some, height, width, { workers: this.cfg.DATALOADER.NUM_WORKERS });
+        try {
+          parts.push(torch.scope(() => this.call(batch).keep()));
+        } finally {
+          batch.dispose();
+        }
+        onProgress?.(from + some.length, images.length);
+      }
+      return torch.cat(parts, 0);
+    } finally {
+      for (const part of parts) part.dispose();
+    }
+  }
+}

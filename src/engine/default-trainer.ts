@@ -1,0 +1,276 @@
+// biome-ignore-all lint/complexity/noThisInStatic: `this` is the subclass, whose builders must be the ones called
+import { join } from 'node:path';
+import type { Config } from '../config/index.js';
+import {
+  buildReidTestLoader,
+  buildReidTrainLoader,
+  type DataLoader,
+  type TestLoader,
+} from '../data/index.js';
+import {
+  type DatasetEvaluator,
+  inferenceOnDataset,
+  type NestedResults,
+  ReidEvaluator,
+  type Results,
+  resultsTable,
+} from '../evaluation/index.js';
+import { logger } from '../logger.js';
+import { buildModel, type MetaArch } from '../modeling/index.js';
+import { buildLrScheduler, buildOptimizer, type LearningRates } from '../solver/index.js';
+import * as torch from '../torch/index.js';
+import { Checkpointer } from './checkpoint.js';
+import { resolveDevice, saveConfig } from './default-setup.js';
+import type { EventWriter } from './events.js';
+import {
+  CallbackHook,
+  EvalHook,
+  IterationTimer,
+  LRScheduler,
+  PeriodicCheckpointer,
+  PeriodicWriter,
+  ProgressBar,
+  type SavePoint,
+} from './hooks/index.js';
+import { currentSeed, seedAll } from './seed.js';
+import { SimpleTrainer } from './simple-trainer.js';
+import { type HookBase, TrainerBase } from './train-loop.js';
+import { captureState, type DataFacts, restoreState, STATE_KEY } from './training-state.js';
+import { ConsoleWriter } from './writers/console.js';
+import { JsonWriter } from './writers/json.js';
+
+export interface TrainerOptions {
+  /** Seed of the loader's order and transforms. Default: that of the last `seedAll`, else a random one. */
+  seed?: number;
+}
+
+/** Constructor type, through which a subclass's static builders are reached. */
+type TrainerClass = typeof DefaultTrainer;
+
+/**
+ * Training as the configuration says: builds loader, model, optimizer, learning rates, checkpointer and hooks in
+ * this order, resumes or loads weights, trains, evaluates.
+ *
+ * ```ts
+ * const trainer = new DefaultTrainer(cfg);
+ * await trainer.resumeOrLoad({ resume: false });
+ * const results = await trainer.train();
+ * ```
+ *
+ * To change a part, subclass and override the method that builds it. It makes many assumptions; where they do not
+ * hold, use `SimpleTrainer` with hooks of your own, or write the loop (`examples/plain_training_loop.ts`).
+ */
+export class DefaultTrainer extends TrainerBase {
+  readonly cfg: Config;
+  readonly model: MetaArch;
+  readonly dataLoader: DataLoader;
+  readonly optimizer: torch.optim.Optimizer;
+  readonly learningRates: LearningRates;
+  readonly checkpointer: Checkpointer;
+  /** Results of the last evaluation. */
+  lastEvalResults: NestedResults | undefined;
+  private readonly stepper: SimpleTrainer;
+  private startPosition = { epoch: 0, iterInEpoch: 0 };
+
+  constructor(cfg: Config, { seed = currentSeed() ?? seedAll() }: TrainerOptions = {}) {
+    super();
+    const self = this.constructor as TrainerClass;
+    const resolved = resolveDevice(cfg);
+    this.dataLoader = self.buildTrainLoader(resolved, seed);
+    this.cfg = self.autoScaleHyperparams(resolved, this.dataLoader.dataset.numClasses);
+    this.model = self.buildModel(this.cfg);
+    this.optimizer = self.buildOptimizer(this.cfg, this.model);
+    this.stepper = new SimpleTrainer(this.model as never, this.dataLoader, this.optimizer);
+    this.maxEpoch = this.cfg.SOLVER.MAX_EPOCH;
+    this.itersPerEpoch = Math.floor(this.dataLoader.dataset.length / this.cfg.SOLVER.IMS_PER_BATCH);
+    this.learningRates = self.buildLrScheduler(this.cfg, this.optimizer, this.itersPerEpoch);
+    this.checkpointer = new Checkpointer(this.model, this.cfg.OUTPUT_DIR, {
+      optimizer: this.optimizer,
+      lr_sched: this.learningRates.lrSched,
+      ...(this.learningRates.warmupSched && { warmup_sched: this.learningRates.warmupSched }),
+    });
+    this.registerHooks(this.buildHooks());
+  }
+
+  /**
+   * With `resume`, goes on from the last checkpoint in OUTPUT_DIR, where there is one: weights, optimizer, learning
+   * rates, and, when this program wrote it, everything else, in mid-epoch too. Otherwise loads MODEL.WEIGHTS, if
+   * set, and starts from the first iteration.
+   */
+  async resumeOrLoad({ resume = true }: { resume?: boolean } = {}): Promise<void> {
+    const resuming = resume && this.checkpointer.hasCheckpoint();
+    if (resume && !resuming)
+      logger.info(`No checkpoint in ${this.cfg.OUTPUT_DIR} to resume from: starting anew`);
+    const extra = await this.checkpointer.resumeOrLoad(this.cfg.MODEL.WEIGHTS, { resume });
+    if (!resuming) return;
+    if (extra.has(STATE_KEY)) {
+      this.startPosition = restoreState(extra.get(STATE_KEY), this, this.dataLoader, this.dataFacts());
+    } else {
+      // FastReID's own: it knows the last finished epoch, and nothing of generators or samplers.
+      this.startPosition = { epoch: Number(extra.get('epoch') ?? -1) + 1, iterInEpoch: 0 };
+    }
+  }
+
+  /** Trains to the end and returns the last results; those of MODEL.WEIGHTS if nothing is left to train. */
+  async train(): Promise<NestedResults | undefined> {
+    const { epoch, iterInEpoch } = this.startPosition;
+    if (epoch >= this.maxEpoch) {
+      logger.info(`Training is complete: ${epoch} of ${this.maxEpoch} epochs are done. Evaluating`);
+      return this.test();
+    }
+    await this.trainLoop({
+      startEpoch: epoch,
+      startIterInEpoch: iterInEpoch,
+      maxEpoch: this.maxEpoch,
+      itersPerEpoch: this.itersPerEpoch,
+    });
+    return this.lastEvalResults;
+  }
+
+  protected override async runStep(): Promise<void> {
+    this.stepper.iter = this.iter;
+    this.stepper.storage = this.storage;
+    await this.stepper.runStep();
+  }
+
+  /** Evaluates the model as it is on all of DATASETS.TESTS. */
+  async test(): Promise<NestedResults> {
+    this.lastEvalResults = await (this.constructor as TrainerClass).test(this.cfg, this.model);
+    return this.lastEvalResults;
+  }
+
+  /** Stops the loader's prefetching. The trainer cannot train afterwards. */
+  async close(): Promise<void> {
+    await this.dataLoader.close();
+  }
+
+  /** The default hooks, in order: timing, learning rate, evaluation, checkpoints, writers, progress bar. */
+  protected buildHooks(): (HookBase | null)[] {
+    const { TEST, SOLVER, DATASETS } = this.cfg;
+    const hooks: (HookBase | null)[] = [
+      new IterationTimer(),
+      new LRScheduler(this.optimizer, this.learningRates),
+      new EvalHook(TEST.EVAL_PERIOD, () => this.test()),
+      new PeriodicCheckpointer({
+        period: SOLVER.CHECKPOINT_PERIOD,
+        metricName: DATASETS.TESTS.length === 1 ? 'metric' : `${DATASETS.TESTS[0]}/metric`,
+        save: (name, at) => this.saveCheckpoint(name, at),
+      }),
+      new PeriodicWriter(() => this.buildWriters(), 200),
+      process.stdout.isTTY ? new ProgressBar() : null,
+    ];
+    // The inner trainer has no hooks but this one: gradients are ours to show.
+    this.stepper.registerHooks([new CallbackHook({ afterBackward: () => this.afterBackward() })]);
+    return hooks;
+  }
+
+  /** Console, and metrics.json in OUTPUT_DIR. Called when training begins. */
+  protected buildWriters(): EventWriter[] {
+    const json = join(this.cfg.OUTPUT_DIR, 'metrics.json');
+    return [new ConsoleWriter(this.maxIter), new JsonWriter(json, { startIter: this.startIter })];
+  }
+
+  private async saveCheckpoint(name: string, { metric, epochDone }: SavePoint): Promise<string> {
+    const position = epochDone
+      ? { epoch: this.epoch + 1, iterInEpoch: 0 }
+      : { epoch: this.epoch, iterInEpoch: this.iterInEpoch };
+    return this.checkpointer.save(name, {
+      // For FastReID this is the last epoch that is over; it resumes at the next one.
+      epoch: position.epoch - 1,
+      metric: torch.pyFloat(metric),
+      [STATE_KEY]: captureState(this, position, this.dataLoader, this.dataFacts()),
+    });
+  }
+
+  private dataFacts(): DataFacts {
+    const { dataset } = this.dataLoader;
+    return { images: dataset.length, identities: dataset.numClasses, batch: this.cfg.SOLVER.IMS_PER_BATCH };
+  }
+
+  static buildTrainLoader(cfg: Config, seed: number): DataLoader {
+    logger.info('Prepare training set');
+    return buildReidTrainLoader(cfg, { seed });
+  }
+
+  static buildTestLoader(cfg: Config, datasetName: string): TestLoader {
+    return buildReidTestLoader(cfg, datasetName);
+  }
+
+  static buildModel(cfg: Config): MetaArch {
+    const model = buildModel(cfg, logger.info);
+    logger.detail(`Model:\n${model}`);
+    return model;
+  }
+
+  static buildOptimizer(cfg: Config, model: MetaArch): torch.optim.Optimizer {
+    return buildOptimizer(cfg, model);
+  }
+
+  static buildLrScheduler(
+    cfg: Config,
+    optimizer: torch.optim.Optimizer,
+    itersPerEpoch: number,
+  ): LearningRates {
+    return buildLrScheduler(cfg, optimizer, itersPerEpoch);
+  }
+
+  static buildEvaluator(
+    cfg: Config,
+    datasetName: string,
+  ): { loader: DataLoader; evaluator: DatasetEvaluator } {
+    const { loader, numQuery } = this.buildTestLoader(cfg, datasetName);
+    return { loader, evaluator: new ReidEvaluator(numQuery, { metric: cfg.TEST.METRIC }) };
+  }
+
+  /**
+   * Evaluates a model on each of DATASETS.TESTS and prints the table of results.
+   *
+   * @returns results of the one test set, or of several by name
+   */
+  static async test(cfg: Config, model: MetaArch): Promise<NestedResults> {
+    const all: Record<string, Results> = {};
+    for (const name of cfg.DATASETS.TESTS) {
+      logger.info('Prepare testing set');
+      const { loader, evaluator } = this.buildEvaluator(cfg, name);
+      try {
+        const sizes = { images: loader.dataset.length, batches: loader.length };
+        all[name] = await inferenceOnDataset(model, loader, evaluator, sizes);
+      } finally {
+        await loader.close();
+      }
+    }
+    const names = Object.keys(all);
+    if (names.length === 0) throw new Error('DATASETS.TESTS is empty: there is nothing to evaluate on');
+    const mode = cfg.COMPAT ? ` (COMPAT: ${cfg.COMPAT})` : '';
+    logger.info(`Evaluation results${mode}:\n${resultsTable(all)}`);
+    return names.length === 1 ? all[names[0]] : all;
+  }
+
+  /** Builds the model, loads MODEL.WEIGHTS and evaluates: `--eval-only`. */
+  static async evaluateOnly(cfg: Config): Promise<NestedResults> {
+    const resolved = resolveDevice(cfg).clone().defrost();
+    if (!resolved.MODEL.WEIGHTS) {
+      throw new Error(
+        'evaluation needs weights: add MODEL.WEIGHTS <file.pth>, or leave out --eval-only to train',
+      );
+    }
+    resolved.MODEL.BACKBONE.PRETRAIN = false;
+    const model = this.buildModel(resolved);
+    await new Checkpointer(model).load(resolved.MODEL.WEIGHTS);
+    return this.test(resolved, model);
+  }
+
+  /**
+   * Fills in what follows from the data: NUM_CLASSES where it is 0. The saved config.yaml is brought up to date.
+   *
+   * @returns a copy of `cfg`, frozen as it was
+   */
+  static autoScaleHyperparams(cfg: Config, numClasses: number): Config {
+    if (cfg.MODEL.HEADS.NUM_CLASSES !== 0) return cfg;
+    const scaled = cfg.clone().defrost();
+    scaled.MODEL.HEADS.NUM_CLASSES = numClasses;
+    logger.info(`Auto-scaling the number of classes: MODEL.HEADS.NUM_CLASSES = ${numClasses}`);
+    saveConfig(scaled);
+    return cfg.isFrozen() ? scaled.freeze() : scaled;
+  }
+}

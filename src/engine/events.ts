@@ -1,0 +1,204 @@
+/** What a `ScalarHistory` needs to go on where another one ended. */
+export interface HistoryState {
+  values: number[];
+  iterations: number[];
+  count: number;
+  globalAvg: number;
+}
+
+/** The latest values of one scalar, with the means and medians that reports are made of. */
+export class ScalarHistory {
+  private values: number[] = [];
+  private iterations: number[] = [];
+  private count = 0;
+  private mean = 0;
+  private readonly maxLength: number;
+
+  constructor(maxLength = 10_000) {
+    this.maxLength = maxLength;
+  }
+
+  update(value: number, iteration: number): void {
+    this.values.push(value);
+    this.iterations.push(iteration);
+    // Cut in halves, so that a long run does not shift the array at each step.
+    if (this.values.length > 2 * this.maxLength) {
+      this.values = this.values.slice(-this.maxLength);
+      this.iterations = this.iterations.slice(-this.maxLength);
+    }
+    this.count++;
+    this.mean += (value - this.mean) / this.count;
+  }
+
+  latest(): number {
+    return this.values[this.values.length - 1];
+  }
+
+  latestIteration(): number {
+    return this.iterations[this.iterations.length - 1];
+  }
+
+  /** Mean of the last `window` values. */
+  avg(window: number): number {
+    const xs = this.values.slice(-window);
+    return xs.reduce((a, b) => a + b, 0) / xs.length;
+  }
+
+  /** Median of the last `window` values (the mean of the middle two when their number is even). */
+  median(window: number): number {
+    const xs = this.values.slice(-window).sort((a, b) => a - b);
+    const mid = xs.length >> 1;
+    return xs.length % 2 === 1 ? xs[mid] : (xs[mid - 1] + xs[mid]) / 2;
+  }
+
+  /** Mean of all values ever put, those no longer held included. */
+  globalAvg(): number {
+    return this.mean;
+  }
+
+  /** Held values with their iterations, oldest first. */
+  entries(): [value: number, iteration: number][] {
+    return this.values.map((v, i) => [v, this.iterations[i]]);
+  }
+
+  /** The last `window` values and the running mean. */
+  state(window: number): HistoryState {
+    return {
+      values: this.values.slice(-window),
+      iterations: this.iterations.slice(-window),
+      count: this.count,
+      globalAvg: this.mean,
+    };
+  }
+
+  loadState(state: HistoryState): void {
+    this.values = [...state.values];
+    this.iterations = [...state.iterations];
+    this.count = state.count;
+    this.mean = state.globalAvg;
+  }
+}
+
+/** How many values of each scalar a checkpoint keeps: the widest window that the writers smooth over. */
+const STATE_WINDOW = 200;
+
+export interface EventStorageState {
+  [name: string]: HistoryState & { smoothing: boolean };
+}
+
+/**
+ * Scalars of a run, put by whoever computes them, read by writers that know nothing of where they came from.
+ * The trainer sets `iter` and `epoch`; whatever is put is filed under the current iteration.
+ */
+export class EventStorage {
+  iter: number;
+  epoch = 0;
+  private readonly scalars = new Map<string, ScalarHistory>();
+  private readonly smoothing = new Map<string, boolean>();
+
+  constructor(startIter = 0) {
+    this.iter = startIter;
+  }
+
+  /**
+   * Files `value` under `name` and the current iteration.
+   *
+   * @param options.smoothing whether writers should show a median over recent values (default) or the value
+   *   itself, as for a learning rate or a test result. One name keeps one answer; another throws.
+   */
+  putScalar(name: string, value: number, { smoothing = true }: { smoothing?: boolean } = {}): void {
+    const before = this.smoothing.get(name);
+    if (before !== undefined && before !== smoothing) {
+      throw new Error(`scalar '${name}' was put with smoothing ${before} before, now with ${smoothing}`);
+    }
+    this.smoothing.set(name, smoothing);
+    let history = this.scalars.get(name);
+    if (!history) {
+      history = new ScalarHistory();
+      this.scalars.set(name, history);
+    }
+    history.update(value, this.iter);
+  }
+
+  putScalars(values: Record<string, number>, options: { smoothing?: boolean } = {}): void {
+    for (const [name, value] of Object.entries(values)) this.putScalar(name, value, options);
+  }
+
+  /** Throws when nothing was ever put under `name`. */
+  history(name: string): ScalarHistory {
+    const history = this.scalars.get(name);
+    if (!history) throw new Error(`no scalar named '${name}' was put into the event storage`);
+    return history;
+  }
+
+  has(name: string): boolean {
+    return this.scalars.has(name);
+  }
+
+  /** All histories, in the order in which the names first came. */
+  histories(): ReadonlyMap<string, ScalarHistory> {
+    return this.scalars;
+  }
+
+  /** Latest value of each scalar and the iteration it was put at. */
+  latest(): Map<string, [value: number, iteration: number]> {
+    return new Map([...this.scalars].map(([k, h]) => [k, [h.latest(), h.latestIteration()]]));
+  }
+
+  /** As `latest`, with scalars that ask for smoothing replaced by their median over `window` values. */
+  latestWithSmoothing(window = 20): Map<string, [value: number, iteration: number]> {
+    return new Map(
+      [...this.scalars].map(([k, h]) => [
+        k,
+        [this.smoothing.get(k) ? h.median(window) : h.latest(), h.latestIteration()],
+      ]),
+    );
+  }
+
+  /** Recent values of every scalar, so that a resumed run smooths over the same values. */
+  stateDict(): EventStorageState {
+    const state: EventStorageState = {};
+    for (const [name, history] of this.scalars) {
+      state[name] = { ...history.state(STATE_WINDOW), smoothing: this.smoothing.get(name) ?? true };
+    }
+    return state;
+  }
+
+  loadStateDict(state: EventStorageState): void {
+    for (const [name, { smoothing, ...history }] of Object.entries(state)) {
+      const scalar = new ScalarHistory();
+      scalar.loadState(history);
+      this.scalars.set(name, scalar);
+      this.smoothing.set(name, smoothing);
+    }
+  }
+}
+
+const open: EventStorage[] = [];
+
+/** The storage of the training run in progress. Throws outside of one. */
+export function getEventStorage(): EventStorage {
+  const storage = open[open.length - 1];
+  if (!storage) {
+    throw new Error(
+      'getEventStorage: no storage is open; it exists only while a trainer runs (withEventStorage)',
+    );
+  }
+  return storage;
+}
+
+/** Makes `storage` the one that `getEventStorage` finds until `fn`, which may be asynchronous, is done. */
+export async function withEventStorage<T>(storage: EventStorage, fn: () => T | Promise<T>): Promise<T> {
+  open.push(storage);
+  try {
+    return await fn();
+  } finally {
+    open.splice(open.lastIndexOf(storage), 1);
+  }
+}
+
+/** Takes what a storage holds and puts it somewhere: a terminal, a file. */
+export interface EventWriter {
+  write(): void;
+  close(): void;
+}

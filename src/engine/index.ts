@@ -1,0 +1,26 @@
+export { type Checkpointable, Checkpointer, type CheckpointModel, type Extra } from './checkpoint.js';
+export { DefaultPredictor, type EmbedOptions } from './default-predictor.js';
+export { defaultSetup, resolveDevice, type SetupOptions } from './default-setup.js';
+export { DefaultTrainer, type TrainerOptions } from './default-trainer.js';
+export { environmentSummary, packageVersion } from './environment.js';
+export {
+  EventStorage,
+  type EventWriter,
+  getEventStorage,
+  ScalarHistory,
+  withEventStorage,
+} from './events.js';
+export * as hooks from './hooks/index.js';
+export type { LoadReport } from './load-report.js';
+export { seedAll } from './seed.js';
+export { signalExitCode, stopOnSignals } from './signals.js';
+export {
+  disposeBatch,
+  NonFiniteLossError,
+  SimpleTrainer,
+  type StepOptimizer,
+  type TrainableModel,
+} from './simple-trainer.js';
+export { HookBase, type HookState, type Outcome, type Schedule, TrainerBase } from './train-loop.js';
+export { ConsoleWriter } from './writers/console.js';
+export { JsonWriter } from './writers/json.js';

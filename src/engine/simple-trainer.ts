@@ -1,0 +1,137 @@
+import type { Tensor } from '../torch/index.js';
+import * as torch from '../torch/index.js';
+import { TrainerBase } from './train-loop.js';
+
+/** Scalar losses by name, as a model in training mode returns them. */
+export type LossDict = Record<string, Tensor>;
+
+/** What the trainer needs of a model: losses for a batch while it is in training mode. */
+export interface TrainableModel<B> {
+  readonly training: boolean;
+  train(mode?: boolean): unknown;
+  call(batch: B): LossDict | Tensor;
+  /** Figures of the last step besides its losses (accuracy); they go to the storage too. */
+  readonly metrics?: Record<string, number>;
+}
+
+/** What the trainer needs of an optimizer. Clip or scale gradients by wrapping `step`. */
+export interface StepOptimizer {
+  zeroGrad(): void;
+  step(): void;
+}
+
+/** Raised when a loss is infinite or not a number, before the weights are touched. */
+export class NonFiniteLossError extends Error {
+  override readonly name = 'NonFiniteLossError';
+}
+
+/**
+ * The common case: one model, one optimizer, one source of batches. A step takes a batch, computes the losses,
+ * their sum, its gradients, and lets the optimizer step. For anything else, subclass `TrainerBase`, or write the
+ * loop yourself (`examples/plain_training_loop.ts`).
+ *
+ * Everything between batch and optimizer step is synchronous and runs in one `torch.scope`, so that a step's
+ * intermediates are gone when the next begins.
+ */
+export class SimpleTrainer<B = unknown> extends TrainerBase {
+  readonly model: TrainableModel<B>;
+  readonly dataLoader: AsyncIterable<B> | Iterable<B>;
+  readonly optimizer: StepOptimizer;
+  #batches: AsyncIterator<B> | Iterator<B> | undefined;
+
+  /** Puts the model into training mode. */
+  constructor(
+    model: TrainableModel<B>,
+    dataLoader: AsyncIterable<B> | Iterable<B>,
+    optimizer: StepOptimizer,
+  ) {
+    super();
+    model.train();
+    this.model = model;
+    this.dataLoader = dataLoader;
+    this.optimizer = optimizer;
+  }
+
+  override async runStep(): Promise<void> {
+    if (!this.model.training) {
+      throw new Error('SimpleTrainer: the model is in eval mode; call model.train() where it was changed');
+    }
+    const start = performance.now();
+    const batch = await this.nextBatch();
+    const dataTime = (performance.now() - start) / 1000;
+    try {
+      const losses = torch.scope(() => this.optimize(batch));
+      this.writeMetrics(losses, dataTime);
+    } finally {
+      disposeBatch(batch);
+    }
+  }
+
+  /** Forward, backward and optimizer step; returns the values of the losses. */
+  protected optimize(batch: B): Record<string, number> {
+    // Last step's gradients go before forward, not after: their memory is forward's.
+    this.optimizer.zeroGrad();
+    const result = this.model.call(batch);
+    const losses = result instanceof torch.Tensor ? { loss: result } : result;
+    const terms = Object.values(losses);
+    if (terms.length === 0) throw new Error('SimpleTrainer: the model returned no losses');
+    let total = terms[0];
+    for (const term of terms.slice(1)) total = total.add(term);
+    total.backward();
+    // Read after backward: on a GPU, reading waits for everything before it.
+    const values = Object.fromEntries(Object.entries(losses).map(([k, v]) => [k, Number(v.item())]));
+    this.checkFinite(values);
+    this.afterBackward();
+    this.optimizer.step();
+    return values;
+  }
+
+  private checkFinite(losses: Record<string, number>): void {
+    const bad = Object.entries(losses).filter(([, v]) => !Number.isFinite(v));
+    if (bad.length === 0) return;
+    const all = Object.entries(losses).map(([k, v]) => `${k} = ${v}`);
+    throw new NonFiniteLossError(
+      `${bad.map(([k, v]) => `${k} is ${v}`).join(', ')} at iteration ${this.iter} (${all.join(', ')}). The weights ` +
+        'are as they were before this step. Usual cures: a lower SOLVER.BASE_LR, a longer SOLVER.WARMUP_ITERS, ' +
+        'SOLVER.CLIP_GRADIENTS.ENABLED True; then --resume from the last checkpoint or start anew.',
+    );
+  }
+
+  protected writeMetrics(losses: Record<string, number>, dataTime: number): void {
+    this.storage.putScalar('data_time', dataTime);
+    const values = Object.values(losses);
+    this.storage.putScalar(
+      'total_loss',
+      values.reduce((a, b) => a + b, 0),
+    );
+    if (values.length > 1) this.storage.putScalars(losses);
+    if (this.model.metrics) this.storage.putScalars(this.model.metrics);
+  }
+
+  /** The next batch; an iterator that ends is begun anew. */
+  protected async nextBatch(): Promise<B> {
+    for (let attempt = 0; attempt < 2; attempt++) {
+      this.#batches ??= iterate(this.dataLoader);
+      const { done, value } = await this.#batches.next();
+      if (!done) return value;
+      this.#batches = undefined;
+    }
+    throw new Error('SimpleTrainer: the data loader is empty');
+  }
+
+  /** Lets the loader stop what it is preparing. */
+  async close(): Promise<void> {
+    await this.#batches?.return?.(undefined);
+    this.#batches = undefined;
+  }
+}
+
+function iterate<B>(loader: AsyncIterable<B> | Iterable<B>): AsyncIterator<B> | Iterator<B> {
+  return Symbol.asyncIterator in loader ? loader[Symbol.asyncIterator]() : loader[Symbol.iterator]();
+}
+
+/** Frees a batch now, not at some later collection: its tensors live outside of every scope. */
+export function disposeBatch(batch: unknown): void {
+  const dispose = (batch as { dispose?: unknown } | null)?.dispose;
+  if (typeof dispose === 'function') dispose.call(batch);
+}

@@ -1,0 +1,115 @@
+import type { Tensor } from '../torch/index.js';
+import * as torch from '../torch/index.js';
+import type { EventStorageState } from './events.js';
+import type { HookBase, HookState, TrainerBase } from './train-loop.js';
+
+/** Key of our own part of a checkpoint; FastReID's loader leaves it alone. */
+export const STATE_KEY = 'reid_native';
+const VERSION = 1;
+
+/** A source of batches whose position can be saved. */
+export interface StatefulLoader {
+  state(): unknown;
+  loadState(state: never): void;
+}
+
+/** Where to go on: an epoch, and how many of its iterations are done. */
+export interface Position {
+  epoch: number;
+  iterInEpoch: number;
+}
+
+/** Facts of the training set that a loader's position makes sense for only. */
+export interface DataFacts {
+  images: number;
+  identities: number;
+  batch: number;
+}
+
+/**
+ * Everything a run needs, beyond what FastReID's checkpoints hold, to go on as if it had never stopped: position,
+ * generator, loader, hooks, recent scalars.
+ */
+export function captureState(
+  trainer: TrainerBase,
+  position: Position,
+  loader: StatefulLoader,
+  data: DataFacts,
+): Record<string, unknown> {
+  const hooks: Record<string, HookState> = {};
+  for (const hook of trainer.hooks) {
+    const state = hook.stateDict();
+    if (state === null) continue;
+    if (hook.name in hooks) throw new Error(`two hooks keep their state under the name '${hook.name}'`);
+    hooks[hook.name] = state;
+  }
+  return {
+    version: VERSION,
+    epoch: position.epoch,
+    iter_in_epoch: position.iterInEpoch,
+    iters_per_epoch: trainer.itersPerEpoch,
+    data: { ...data },
+    rng_state: torch.getRngState(),
+    loader: loader.state(),
+    hooks,
+    scalars: trainer.storage.stateDict(),
+  };
+}
+
+/**
+ * Puts back what `captureState` took. Throws when the training set is another one.
+ *
+ * @param saved the checkpoint's entry, as it was read
+ * @returns where to go on
+ */
+export function restoreState(
+  saved: unknown,
+  trainer: TrainerBase,
+  loader: StatefulLoader,
+  data: DataFacts,
+): Position {
+  const state = plain(saved) as {
+    version: number;
+    epoch: number;
+    iter_in_epoch: number;
+    data: DataFacts;
+    rng_state: Tensor;
+    loader: unknown;
+    hooks: Record<string, HookState>;
+    scalars: EventStorageState;
+  };
+  if (state.version !== VERSION) {
+    throw new Error(
+      `the checkpoint's training state has version ${state.version}; this program reads ${VERSION}`,
+    );
+  }
+  checkSameData(state.data, data);
+  torch.setRngState(state.rng_state);
+  loader.loadState(state.loader as never);
+  trainer.storage.loadStateDict(state.scalars);
+  for (const hook of trainer.hooks) restoreHook(hook, state.hooks);
+  return { epoch: state.epoch, iterInEpoch: state.iter_in_epoch };
+}
+
+function restoreHook(hook: HookBase, states: Record<string, HookState>): void {
+  const state = states[hook.name];
+  if (state !== undefined) hook.loadStateDict(state);
+}
+
+function checkSameData(saved: DataFacts, now: DataFacts): void {
+  if (saved.images === now.images && saved.identities === now.identities && saved.batch === now.batch) return;
+  const text = (d: DataFacts): string =>
+    `${d.images} images of ${d.identities} identities, batches of ${d.batch}`;
+  throw new Error(
+    `cannot resume: the checkpoint was made on ${text(saved)}, now there are ${text(now)}. Restore DATASETS and ` +
+      'SOLVER.IMS_PER_BATCH, or start anew from its weights: MODEL.WEIGHTS <checkpoint> without --resume',
+  );
+}
+
+/** Dicts of a checkpoint, which are read as maps, as plain objects, all the way down. */
+export function plain(value: unknown): unknown {
+  if (value instanceof Map) return Object.fromEntries([...value].map(([k, v]) => [String(k), plain(v)]));
+  if (Array.isArray(value)) return Array.from(value, plain);
+  if (value instanceof Number) return value.valueOf();
+  return value;
+}

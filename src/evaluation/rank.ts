@@ -1,0 +1,188 @@
+/**
+ * Ranking measures of re-identification: CMC, average precision and inverse negative penalty.
+ *
+ * For each query the gallery is ordered by distance (equal distances by gallery index), entries with the query's
+ * identity *and* camera are left out, and then
+ * - AP is the mean over the hits of the precision at that hit (no trapezoids),
+ * - INP is the number of hits over the rank, counted from 1, of the last hit,
+ * - CMC[r − 1] is 1 when the first hit's rank is at most r.
+ * A query without any hit counts nowhere; how many there were is reported.
+ *
+ * Only the ranks of the hits matter, so nothing is sorted but the hits: one pass over the row counts how many
+ * gallery entries come before each of them. That is O(m log hits) where a sort is O(m log m).
+ */
+
+export type Ids = ArrayLike<number>;
+
+export interface RankOptions {
+  /** Length of the CMC curve. Default 50; with a smaller gallery the curve is padded with its last value. */
+  maxRank?: number;
+}
+
+export interface RankResult {
+  /** Share of counted queries whose first hit is among the first r + 1, r = 0 … maxRank − 1; in [0, 1]. */
+  cmc: Float64Array;
+  /** Average precision of each counted query, in query order. */
+  ap: number[];
+  /** Inverse negative penalty of each counted query, in query order. */
+  inp: number[];
+  /** Query numbers that were counted. */
+  counted: number[];
+  /** Queries left out because no gallery image of theirs, from another camera, exists. */
+  dropped: number;
+  /** Means of `ap` and `inp`, in [0, 1]. */
+  mAP: number;
+  mINP: number;
+}
+
+function indexByIdentity(gPids: Ids): Map<number, number[]> {
+  const byPid = new Map<number, number[]>();
+  for (let i = 0; i < gPids.length; i++) {
+    const list = byPid.get(gPids[i]);
+    if (list) list.push(i);
+    else byPid.set(gPids[i], [i]);
+  }
+  return byPid;
+}
+
+/** Not-a-number distances come last, like infinite ones. */
+const lastIfNaN = (d: number): number => (Number.isNaN(d) ? Infinity : d);
+
+/** Collects queries a row (or a block of rows) at a time, so that no full distance matrix has to exist. */
+export class RankAccumulator {
+  private readonly byPid: Map<number, number[]>;
+  private readonly firstHits: number[] = [];
+  private readonly ap: number[] = [];
+  private readonly inp: number[] = [];
+  private readonly counted: number[] = [];
+  private dropped = 0;
+  private readonly gPids: Ids;
+  private readonly gCamids: Ids;
+
+  constructor(gPids: Ids, gCamids: Ids) {
+    if (gPids.length !== gCamids.length) {
+      throw new Error(`rank: ${gPids.length} gallery identities but ${gCamids.length} gallery cameras`);
+    }
+    this.gPids = gPids;
+    this.gCamids = gCamids;
+    this.byPid = indexByIdentity(gPids);
+  }
+
+  /**
+   * @param query the query's number, kept in `counted`
+   * @param distances its distances to all gallery entries, in gallery order
+   */
+  add(query: number, pid: number, camid: number, distances: ArrayLike<number>): void {
+    const m = this.gPids.length;
+    if (distances.length !== m) {
+      throw new Error(`rank: query ${query} has ${distances.length} distances for a gallery of ${m}`);
+    }
+    const hits: number[] = [];
+    const removed: number[] = [];
+    for (const g of this.byPid.get(pid) ?? []) (this.gCamids[g] === camid ? removed : hits).push(g);
+    if (hits.length === 0) {
+      this.dropped++;
+      return;
+    }
+    const ranks = hitRanks(distances, hits, removed);
+    let precisions = 0;
+    for (let j = 0; j < ranks.length; j++) precisions += (j + 1) / ranks[j];
+    this.ap.push(precisions / ranks.length);
+    this.inp.push(ranks.length / ranks[ranks.length - 1]);
+    this.firstHits.push(ranks[0]);
+    this.counted.push(query);
+  }
+
+  /** Throws when no query could be counted. */
+  result({ maxRank = 50 }: RankOptions = {}): RankResult {
+    const n = this.counted.length;
+    if (n === 0) {
+      throw new Error(
+        `evaluation: none of the ${this.dropped} queries has a gallery image of the same identity from another ` +
+          'camera; check the identity and camera numbers that the dataset reads from its file names',
+      );
+    }
+    const cmc = new Float64Array(maxRank);
+    for (const first of this.firstHits) if (first <= maxRank) cmc[first - 1]++;
+    for (let r = 1; r < maxRank; r++) cmc[r] += cmc[r - 1];
+    for (let r = 0; r < maxRank; r++) cmc[r] /= n;
+    const mean = (xs: number[]): number => xs.reduce((a, b) => a + b, 0) / n;
+    const { ap, inp, counted, dropped } = this;
+    return { cmc, ap, inp, counted, dropped, mAP: mean(ap), mINP: mean(inp) };
+  }
+}
+
+/** Ranks (from 1, removed entries not counted) of the hits, ascending. */
+function hitRanks(distances: ArrayLike<number>, hits: number[], removed: number[]): Float64Array {
+  const k = hits.length;
+  const order = hits
+    .map((g) => ({ g, d: lastIfNaN(distances[g]) }))
+    .sort((a, b) => (a.d < b.d ? -1 : a.d > b.d ? 1 : a.g - b.g));
+  // Padded to a power of two, so that the search below has a fixed number of steps and no branches, which
+  // halves its time: which way a branch goes is as good as random here.
+  let half = 1;
+  while (2 * half - 1 < k) half *= 2;
+  const hitDist = new Float64Array(2 * half).fill(Infinity);
+  const hitIndex = new Int32Array(k);
+  for (let j = 0; j < k; j++) {
+    hitDist[j] = order[j].d;
+    hitIndex[j] = order[j].g;
+  }
+  // before[j]: entries that come after hit j − 1 and not after hit j.
+  const before = new Int32Array(2 * half);
+  for (let g = 0; g < distances.length; g++) before[slot(distances[g], g, hitDist, hitIndex, half)]++;
+  for (const g of removed) before[slot(distances[g], g, hitDist, hitIndex, half)]--;
+  const ranks = new Float64Array(k);
+  let total = 0;
+  for (let j = 0; j < k; j++) {
+    total += before[j];
+    ranks[j] = total;
+  }
+  return ranks;
+}
+
+/** Number of hits that come strictly before entry `g` at a distance: by distance, then by index. */
+function slot(
+  distance: number,
+  g: number,
+  hitDist: Float64Array,
+  hitIndex: Int32Array,
+  half: number,
+): number {
+  const d = lastIfNaN(distance);
+  let lo = 0;
+  for (let step = half; step >= 1; step >>= 1) lo += step & -Number(hitDist[lo + step - 1] < d);
+  while (lo < hitIndex.length && hitDist[lo] === d && hitIndex[lo] < g) lo++;
+  return lo;
+}
+
+/**
+ * The measures from a whole distance matrix.
+ *
+ * @param distances row-major [queries × gallery] values
+ * @param qPids identity of each query; `qCamids`, `gPids`, `gCamids` likewise
+ */
+export function evaluateRank(
+  distances: ArrayLike<number> & { subarray?(from: number, to: number): ArrayLike<number> },
+  qPids: Ids,
+  gPids: Ids,
+  qCamids: Ids,
+  gCamids: Ids,
+  options: RankOptions = {},
+): RankResult {
+  const m = gPids.length;
+  if (qPids.length !== qCamids.length || distances.length !== qPids.length * m) {
+    throw new Error(
+      `rank: ${distances.length} distances do not fit ${qPids.length} query identities, ${qCamids.length} query ` +
+        `cameras and ${m} gallery entries`,
+    );
+  }
+  const ranks = new RankAccumulator(gPids, gCamids);
+  for (let q = 0; q < qPids.length; q++) {
+    const row = distances.subarray
+      ? distances.subarray(q * m, (q + 1) * m)
+      : Array.prototype.slice.call(distances, q * m, (q + 1) * m);
+    ranks.add(q, qPids[q], qCamids[q], row);
+  }
+  return ranks.result(options);
+}
