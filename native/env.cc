@@ -1,0 +1,276 @@
+#include "env.h"
+
+#include <ATen/ThreadLocalState.h>
+#include <c10/util/Exception.h>
+
+namespace rn {
+
+namespace {
+thread_local EnvData* current = nullptr;
+}
+
+EnvData* Current() noexcept { return current; }
+void SetCurrent(EnvData* data) noexcept { current = data; }
+
+void Exchange::setInteger(size_t i, int64_t value) {
+  constexpr int64_t kSafe = (int64_t{1} << 53) - 1;
+  if (value >= -kSafe && value <= kSafe) {
+    set(i, Tag::kNumber, static_cast<double>(value));
+  } else {
+    tags[i] = static_cast<uint8_t>(Tag::kBigInt);
+    reinterpret_cast<int64_t*>(values)[i] = value;
+  }
+}
+
+double PutTensor(napi_env, at::Tensor tensor) { return Current()->slots.put(std::move(tensor)); }
+
+const at::Tensor& GetTensor(napi_env env, napi_value id) {
+  double value = 0;
+  if (napi_get_value_double(env, id, &value) != napi_ok) throw TypeError("a Tensor is expected");
+  return Current()->slots.get(value);
+}
+
+void EnvData::retire(double id) {
+  std::lock_guard lock(retiredMutex_);
+  retiredIds_.push_back(id);
+  hasRetired_.store(true, std::memory_order_release);
+}
+
+void EnvData::retire(napi_ref ref) {
+  if (ref == nullptr || closed.load()) return;
+  std::lock_guard lock(retiredMutex_);
+  retiredRefs_.push_back(ref);
+  hasRetired_.store(true, std::memory_order_release);
+}
+
+void EnvData::drain() {
+  while (hasRetired_.load(std::memory_order_acquire)) {
+    std::vector<double> ids;
+    std::vector<napi_ref> refs;
+    {
+      std::lock_guard lock(retiredMutex_);
+      ids.swap(retiredIds_);
+      refs.swap(retiredRefs_);
+      hasRetired_.store(false, std::memory_order_release);
+    }
+    for (double id : ids) slots.free(id);
+    for (napi_ref ref : refs) napi_delete_reference(env, ref);
+  }
+}
+
+void EnvData::reportMemory() {
+  constexpr int64_t kQuantum = 8 << 20;
+  const int64_t live = LiveCpuBytes();
+  const int64_t change = live - reported_;
+  if (change < kQuantum && change > -kQuantum) return;
+  reported_ = live;
+  int64_t total = 0;
+  napi_adjust_external_memory(env, change, &total);  // may collect garbage, hence finalizers, hence:
+  drain();
+}
+
+void EnvData::throwPending(napi_value exception) {
+  if (pendingException != nullptr) napi_delete_reference(env, pendingException);
+  pendingException = nullptr;
+  // A primitive cannot be referenced before Node 22's experimental API: box whatever is no object.
+  napi_valuetype type;
+  napi_typeof(env, exception, &type);
+  if (type != napi_object && type != napi_function) {
+    napi_value message;
+    napi_value error;
+    napi_coerce_to_string(env, exception, &message);
+    napi_create_error(env, nullptr, message, &error);
+    exception = error;
+  }
+  napi_create_reference(env, exception, 1, &pendingException);
+}
+
+void EnvData::rethrow(napi_value exception) {
+  throwPending(exception);
+  throw JsException();
+}
+
+napi_value CallFunction(EnvData& data, napi_value function, size_t argc, const napi_value* argv) {
+  napi_value receiver;
+  napi_value result = nullptr;
+  napi_get_undefined(data.env, &receiver);
+  const napi_status status = napi_call_function(data.env, receiver, function, argc, argv, &result);
+  if (status == napi_ok) return result;
+  bool pending = false;
+  napi_is_exception_pending(data.env, &pending);
+  if (!pending) throw std::runtime_error("a JavaScript callback could not be called: the environment is closing");
+  napi_value exception;
+  napi_get_and_clear_last_exception(data.env, &exception);
+  data.rethrow(exception);
+}
+
+void ThrowToJs(napi_env env, const std::string& context) noexcept {
+  const std::string prefix = context.empty() ? "" : context + ": ";
+  bool pending = false;
+  napi_is_exception_pending(env, &pending);
+  if (pending) return;
+  try {
+    throw;
+  } catch (const JsException&) {
+    EnvData* data = Current();
+    napi_value exception = nullptr;
+    if (data != nullptr && data->pendingException != nullptr) {
+      napi_get_reference_value(env, data->pendingException, &exception);
+      napi_delete_reference(env, data->pendingException);
+      data->pendingException = nullptr;
+    }
+    if (exception != nullptr) {
+      napi_throw(env, exception);
+    } else {
+      napi_throw_error(env, nullptr, (prefix + "a JavaScript callback threw").c_str());
+    }
+  } catch (const Napi::Error& error) {
+    error.ThrowAsJavaScriptException();
+  } catch (const TypeError& error) {
+    napi_throw_type_error(env, nullptr, (prefix + error.what()).c_str());
+  } catch (const c10::Error& error) {
+    napi_throw_error(env, nullptr, (prefix + error.what_without_backtrace()).c_str());
+  } catch (const std::bad_alloc&) {
+    napi_throw_error(env, "ERR_OUT_OF_MEMORY", (prefix + "out of memory").c_str());
+  } catch (const std::exception& error) {
+    napi_throw_error(env, nullptr, (prefix + error.what()).c_str());
+  } catch (...) {
+    napi_throw_error(env, nullptr, (prefix + "unknown native error").c_str());
+  }
+}
+
+JsCallback::JsCallback(EnvData* data, napi_value function) : data_(data), ref_(nullptr) {
+  napi_valuetype type;
+  Check(napi_typeof(data->env, function, &type));
+  if (type != napi_function) throw TypeError("a function is expected");
+  Check(napi_create_reference(data->env, function, 1, &ref_));
+}
+
+JsCallback::~JsCallback() { data_->retire(ref_); }
+
+void JsCallback::call(const std::function<void(EnvData&, napi_value)>& body) const {
+  if (data_->closed.load()) throw std::runtime_error("the JavaScript environment has closed");
+  data_->jsThread->run([&] {
+    napi_handle_scope scope;
+    Check(napi_open_handle_scope(data_->env, &scope));
+    struct Close {
+      napi_env env;
+      napi_handle_scope scope;
+      ~Close() { napi_close_handle_scope(env, scope); }
+    } close{data_->env, scope};
+    napi_value function;
+    Check(napi_get_reference_value(data_->env, ref_, &function));
+    body(*data_, function);
+  });
+}
+
+struct JsThread::Task {
+  const std::function<void()>* call;
+  at::ThreadLocalState state;  // grad mode and the like, as they are on the calling thread
+  std::exception_ptr error;
+  bool done = false;
+};
+
+// A native thread that waits for work. One per level of nesting: a hook may itself run backward.
+struct JsThread::Worker {
+  std::mutex mutex;
+  std::condition_variable wake;
+  std::function<void()> work;
+  bool stop = false;
+  bool busy = false;
+  std::thread thread;
+
+  Worker() : thread([this] { loop(); }) {}
+  ~Worker() {
+    {
+      std::lock_guard lock(mutex);
+      stop = true;
+    }
+    wake.notify_all();
+    thread.join();
+  }
+  void start(std::function<void()> next) {
+    {
+      std::lock_guard lock(mutex);
+      work = std::move(next);
+      busy = true;
+    }
+    wake.notify_all();
+  }
+  void loop() {
+    std::unique_lock lock(mutex);
+    for (;;) {
+      wake.wait(lock, [this] { return stop || work; });
+      if (stop) return;
+      std::function<void()> now = std::move(work);
+      work = nullptr;
+      lock.unlock();
+      now();
+      lock.lock();
+    }
+  }
+};
+
+JsThread::JsThread(EnvData* data) : data_(data) {}
+JsThread::~JsThread() = default;
+
+void JsThread::run(const std::function<void()>& call) {
+  if (std::this_thread::get_id() == data_->thread) {
+    call();
+    return;
+  }
+  Task task{&call, at::ThreadLocalState(), nullptr};
+  std::unique_lock lock(mutex_);
+  if (serving_ == 0) throw std::runtime_error("a JavaScript hook was reached while JavaScript was not waiting for it");
+  queue_.push_back(&task);
+  wake_.notify_all();
+  wake_.wait(lock, [&] { return task.done; });
+  lock.unlock();
+  if (task.error) std::rethrow_exception(task.error);
+}
+
+void JsThread::runElsewhere(const std::function<void()>& work) {
+  bool finished = false;
+  std::exception_ptr error;
+  const size_t level = serving_;
+  if (workers_.size() <= level) workers_.push_back(std::make_unique<Worker>());
+  at::ThreadLocalState state;
+  {
+    std::lock_guard lock(mutex_);
+    ++serving_;
+  }
+  workers_[level]->start([&] {
+    try {
+      at::ThreadLocalStateGuard guard(state);
+      work();
+    } catch (...) {
+      error = std::current_exception();
+    }
+    std::lock_guard lock(mutex_);
+    finished = true;
+    wake_.notify_all();
+  });
+  std::unique_lock lock(mutex_);
+  while (!finished) {
+    wake_.wait(lock, [&] { return finished || !queue_.empty(); });
+    while (!queue_.empty()) {
+      Task* task = queue_.front();
+      queue_.pop_front();
+      lock.unlock();
+      try {
+        at::ThreadLocalStateGuard guard(task->state);
+        (*task->call)();
+      } catch (...) {
+        task->error = std::current_exception();
+      }
+      lock.lock();
+      task->done = true;
+      wake_.notify_all();
+    }
+  }
+  --serving_;
+  lock.unlock();
+  if (error) std::rethrow_exception(error);
+}
+
+}  // namespace rn

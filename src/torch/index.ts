@@ -1,0 +1,29 @@
+// libtorch for TypeScript: tensors, every ATen operator, autograd, modules, optimizers and files.
+
+import './operators.js';
+
+export * as autograd from './autograd.js';
+export { enableGrad, inferenceMode, isGradEnabled, noGrad, setGradEnabled } from './autograd.js';
+export * as cuda from './cuda.js';
+export { Device, type DeviceLike } from './device.js';
+export { operatorNames, schemas } from './dispatch.js';
+export * from './dtype.js';
+export type { RandomOptions, TensorOptions } from './factories.js';
+export { type IndexItem, Slice, slice } from './indexing.js';
+export {
+  keep,
+  type LiveTensor,
+  liveTensors,
+  memoryStats,
+  resetPeakMemory,
+  Scope,
+  scope,
+  trackAllocations,
+} from './memory.js';
+export * as nn from './nn/index.js';
+export * from './ops.js';
+export * as optim from './optim/index.js';
+export { defaultGenerator, Generator, getRngState, manualSeed, setRngState } from './random.js';
+export * from './serialization/index.js';
+export { type HookHandle, type NestedArray, Tensor } from './tensor.js';
+export { getNumThreads, setNumThreads, version } from './runtime.js';

@@ -1,0 +1,172 @@
+// Loads the addon and says what it is made of. Nothing else in src/ touches `build/`.
+
+import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** An opaque value; when V8 collects it, the tensor it guards is released. */
+export type Guard = object;
+
+/** The functions of native/*.cc. A tensor crosses as its id, a number; 0 stands for no tensor. */
+export interface Native {
+  // memory.cc
+  readonly exchangeBytes: number;
+  readonly exchangeCapacity: number;
+  attach(buffer: ArrayBuffer): void;
+  guard(id: number): Guard;
+  keep(id: number): void;
+  dispose(id: number): void;
+  alive(id: number): boolean;
+  scopeOpen(): number;
+  scopeClose(mark: number): void;
+  liveIds(): number[];
+  memoryStats(): { liveTensors: number; liveBytes: number; peakBytes: number };
+  resetPeak(): void;
+  // operators.cc
+  call(): void;
+  resolve(name: string): number;
+  schemas(name?: string): [schema: string, reason: string][];
+  intern(text: string): number;
+  takeString(index: number): string;
+  // tensor.cc
+  info(): void;
+  fromBuffer(
+    buffer: ArrayBufferLike,
+    byteOffset: number,
+    byteLength: number,
+    dtype: number,
+    shape: readonly number[],
+    copy: boolean,
+  ): number;
+  readBytes(id: number, into: ArrayBuffer): void;
+  storage(id: number): [key: number, bytes: number, offset: number];
+  asStorageView(
+    id: number,
+    dtype: number,
+    offset: number,
+    sizes: readonly number[],
+    strides: readonly number[],
+  ): number;
+  setData(id: number, source: number): void;
+  // autograd.cc
+  backward(
+    tensors: number[],
+    gradients: number[],
+    retainGraph: boolean | undefined,
+    createGraph: boolean,
+    inputs: number[],
+  ): void;
+  grad(
+    outputs: number[],
+    inputs: number[],
+    gradOutputs: number[],
+    retainGraph: boolean | undefined,
+    createGraph: boolean,
+    allowUnused: boolean,
+  ): number[];
+  setGradEnabled(enabled: boolean): void;
+  isGradEnabled(): boolean;
+  pushInferenceMode(enabled: boolean): void;
+  popInferenceMode(): void;
+  setRequiresGrad(id: number, requires: boolean): void;
+  getGrad(id: number): number;
+  setGrad(id: number, grad: number): void;
+  gradsOf(ids: number[]): number[];
+  retainGrad(id: number): void;
+  gradFnName(id: number): string | null;
+  registerHook(id: number, hook: (ids: number[]) => number[] | undefined): number;
+  removeHook(id: number, handle: number): void;
+  setPostAccumulateGradHook(id: number, hook: ((ids: number[]) => undefined) | null): void;
+  identity(ids: number[], onGrad: (ids: number[]) => number[] | undefined): number[];
+  applyFunction(
+    inputs: number[],
+    forward: () => [outputs: number[], saved: number[], dirty: number[], fixed: number[], materialize: boolean],
+    backward: (ids: number[]) => number[],
+  ): number[];
+  setForceQueue(force: boolean): void;
+  // layout.cc
+  unlikeLayouts(ids: number[], others: number[][]): number[];
+  // serialization.cc
+  allocateBytes(length: number): number;
+  borrowBytes(id: number, byteOffset: number, byteLength: number): ArrayBuffer;
+  releaseBytes(buffer: ArrayBuffer): void;
+  // context.cc
+  version(): string;
+  deviceInfo(): { cudaBuilt: boolean; cudaDevices: number; cpuCapability: string; jpeg: boolean };
+  getNumThreads(): number;
+  setNumThreads(count: number): void;
+  newGenerator(device: string): number;
+  defaultGenerator(device: string): number;
+  freeGenerator(id: number): void;
+  generatorSeed(id: number, seed: number | bigint): void;
+  generatorInitialSeed(id: number): bigint;
+  generatorGetState(id: number): number;
+  generatorSetState(id: number, state: number): void;
+  manualSeed(seed: number | bigint): void;
+  // image.cc
+  imageLoadBatch(sources: readonly (string | Uint8Array)[], out: number, threads: number): Promise<ImageFailure[]>;
+  imageResizeInto(
+    rgb: Uint8Array,
+    height: number,
+    width: number,
+    out: number,
+    index: number,
+  ): Promise<ImageFailure[]>;
+  imageDecode(source: string | Uint8Array): Promise<number | ImageFailure>;
+}
+
+/** A picture that was not loaded. */
+export interface ImageFailure {
+  /** Which of the sources. */
+  index: number;
+  /** Not a broken picture, but one that this decoder does not read. */
+  unsupported: boolean;
+  message: string;
+}
+
+const packageRoot = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..');
+
+interface BuildRecord {
+  root: string;
+  version: string;
+}
+
+function buildRecord(): BuildRecord | undefined {
+  try {
+    return JSON.parse(readFileSync(join(packageRoot, 'build', 'libtorch.json'), 'utf8')) as BuildRecord;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The version that lies at `root` now, or undefined where libtorch came without Python's version file. */
+function versionAt(root: string): string | undefined {
+  try {
+    return /__version__ = '([^']+)'/.exec(readFileSync(join(root, 'version.py'), 'utf8'))?.[1];
+  } catch {
+    return undefined;
+  }
+}
+
+function load(): Native {
+  const addon = join(packageRoot, 'build', 'Release', 'reid_native.node');
+  const record = buildRecord();
+  const tried = `addon: ${addon}\nlibtorch: ${record ? `${record.version} at ${record.root}` : 'no record of a build'}`;
+  const mend = 'Run `npm run setup` in the package folder; it finds or installs libtorch and builds the addon.';
+  if (!existsSync(addon)) throw new Error(`reid-native is not built.\n${tried}\n${mend}`);
+  if (record) {
+    const now = versionAt(record.root);
+    if (now !== undefined && now !== record.version) {
+      throw new Error(`reid-native was built for libtorch ${record.version} but finds ${now}.\n${tried}\n${mend}`);
+    }
+  }
+  try {
+    return createRequire(import.meta.url)(addon) as Native;
+  } catch (cause) {
+    const detail = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`reid-native's addon does not load: ${detail}\n${tried}\n${mend}`, { cause });
+  }
+}
+
+export const native: Native = load();

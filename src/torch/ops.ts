@@ -1,0 +1,19 @@
+// Every operator as a function: the generated ones, and those that need a JavaScript face of their own.
+
+export * from './generated/ops.js';
+export {
+  arange,
+  empty,
+  eye,
+  fromBuffer,
+  fromTypedArray,
+  full,
+  linspace,
+  ones,
+  rand,
+  randint,
+  randn,
+  randperm,
+  tensor,
+  zeros,
+} from './factories.js';
