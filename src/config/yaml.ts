@@ -168,8 +168,7 @@ export function emitYaml(tree: EmitTree, indent = ''): string {
 function valueText(value: PyValue): string {
   switch (value.kind) {
     case 'str':
-      // A string that happens to look like a literal ("50") must say that it is a string.
-      return scalarText(parseLiteral(value.value) ? strRepr(value.value) : value.value);
+      return scalarText(looksLiteral(value.value) ? strRepr(value.value) : value.value);
     case 'tuple':
       return hasNaN(value) ? flowText({ kind: 'list', items: value.items }) : scalarText(repr(value));
     case 'list':
@@ -179,6 +178,14 @@ function valueText(value: PyValue): string {
     default:
       return flowText(value);
   }
+}
+
+/**
+ * A string that reads as a literal ("50") must say that it is a string; so had better one that Python, not we, might
+ * take for a literal: sets, bytes, complex numbers, an ellipsis.
+ */
+function looksLiteral(text: string): boolean {
+  return parseLiteral(text) !== undefined || /^\s*(?:[({[]|set\(|\.\.\.)|["']|\d[jJ]\s*$/.test(text);
 }
 
 /** YAML's own lists cannot hold tuples; a Python literal can. */
