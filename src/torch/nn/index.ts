@@ -1,0 +1,28 @@
+export { type InplaceOptions, ReLU } from './activation.js';
+export { ModuleDict, ModuleList, Sequential, type TensorModule } from './container.js';
+export { Conv2d, type Conv2dOptions, type Size2 } from './conv.js';
+export type { ModuleTarget } from './convert.js';
+export { Dropout } from './dropout.js';
+export type {
+  BackwardHook,
+  BackwardPreHook,
+  ForwardHook,
+  ForwardPreHook,
+  Grads,
+  HookOptions,
+} from './hooks.js';
+export * as init from './init.js';
+export { type FactoryOptions, Flatten, Identity, Linear, type LinearOptions } from './linear.js';
+export { type AnyModule, Module } from './module.js';
+export { BatchNorm, BatchNorm1d, BatchNorm2d, type BatchNormOptions } from './norm.js';
+export { Parameter } from './parameter.js';
+export {
+  AdaptiveAvgPool2d,
+  AdaptiveMaxPool2d,
+  AvgPool2d,
+  type AvgPool2dOptions,
+  MaxPool2d,
+  type MaxPool2dOptions,
+  type OutputSize2,
+} from './pooling.js';
+export type { LoadOptions, LoadReport, ShapeMismatch } from './state.js';

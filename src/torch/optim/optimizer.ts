@@ -1,0 +1,265 @@
+import { enableGrad, gradsOf, noGrad } from '../autograd.js';
+import { scope } from '../memory.js';
+import { native } from '../native.js';
+import * as aten from '../ops.js';
+import { Tensor } from '../tensor.js';
+import { loadOptimizerState, type OptimizerState, packState } from './state.js';
+
+/**
+ * Parameters that share hyper-parameters, under PyTorch's names. Values may be changed between steps, as
+ * learning-rate schedulers do with `lr`.
+ */
+export interface ParamGroup {
+  params: Tensor[];
+  lr: number;
+  weight_decay: number;
+  initial_lr?: number;
+  param_names?: string[];
+  [key: string]: unknown;
+}
+
+/** A group as given to a constructor or to `addParamGroup`: what it leaves out is taken from the options. */
+export type ParamGroupInit = { params: Tensor | Iterable<Tensor | [string, Tensor]> } & Record<
+  string,
+  unknown
+>;
+
+/** What an optimizer steps: parameters, `namedParameters()`, or groups of either. */
+export type Params = Iterable<Tensor> | Iterable<[string, Tensor]> | Iterable<ParamGroupInit>;
+
+/** State of one parameter, under PyTorch's names (`step`, `exp_avg`, …). */
+export type ParamState = Record<string, unknown>;
+
+/** Parameters that one call can step: equal hyper-parameters, dtype and device. */
+export interface Bucket<G extends ParamGroup> {
+  /** Its groups; the first speaks for all. */
+  readonly groups: G[];
+  readonly params: Tensor[];
+  /** Per state name, the tensors of all `params`; complete once every parameter has its state. */
+  lists: Tensor[][] | null;
+}
+
+/**
+ * Base of the optimizers. Parameters of all groups whose hyper-parameters agree are stepped together, so
+ * that one group a parameter costs no more than one group. Parameters without a gradient are skipped.
+ */
+export abstract class Optimizer<G extends ParamGroup = ParamGroup> {
+  readonly paramGroups: G[] = [];
+  /** State by parameter; made at a parameter's first step. */
+  readonly state = new Map<Tensor, ParamState>();
+  readonly defaults: Readonly<Record<string, unknown>>;
+  #buckets: Bucket<G>[] | null = null;
+  #stamp: number[] = [];
+
+  constructor(params: Params, defaults: Record<string, unknown>) {
+    this.defaults = defaults;
+    if (params instanceof Tensor) {
+      throw new TypeError(
+        `${this.constructor.name}: params must be a list of tensors or groups, not one Tensor`,
+      );
+    }
+    const items: unknown[] = [...params];
+    if (items.length === 0) throw new Error(`${this.constructor.name} got an empty parameter list`);
+    const groups = items.every((item) => !(item instanceof Tensor) && !Array.isArray(item));
+    if (groups) for (const group of items) this.addParamGroup(group as ParamGroupInit);
+    else this.addParamGroup({ params: items as Tensor[] });
+  }
+
+  /** Hyper-parameters that one fused call shares: groups that differ in one of them are stepped apart. */
+  protected abstract readonly hyperKeys: readonly string[];
+  /** Steps the parameters of a bucket that have a gradient. Runs without recording gradients, in a scope. */
+  protected abstract update(group: G, params: Tensor[], grads: Tensor[], bucket: Bucket<G> | null): void;
+
+  /**
+   * Adds parameters with hyper-parameters of their own; those not given are the optimizer's.
+   * @throws when a parameter is not a leaf tensor or is in the optimizer already
+   */
+  addParamGroup(init: ParamGroupInit): void {
+    const who = this.constructor.name;
+    const given: (Tensor | [string, Tensor])[] =
+      init.params instanceof Tensor ? [init.params] : [...init.params];
+    const params = given.map((p) => (Array.isArray(p) ? p[1] : p));
+    const names = given.flatMap((p) => (Array.isArray(p) ? [p[0]] : []));
+    if (names.length !== 0 && names.length !== params.length) {
+      throw new Error(`${who}: either all parameters are given with a name or none`);
+    }
+    const known = new Set(this.paramGroups.flatMap((g) => g.params));
+    for (const p of params) {
+      if (!(p instanceof Tensor)) throw new TypeError(`${who} can only optimize Tensors, got ${typeof p}`);
+      if (!p.isLeaf) throw new Error(`${who}: can't optimize a tensor that is not a leaf`);
+      if (known.has(p)) throw new Error(`${who}: a parameter appears more than once`);
+      known.add(p);
+    }
+    const group: Record<string, unknown> = { ...init, params };
+    if (names.length > 0) group.param_names = names;
+    for (const [key, value] of Object.entries(this.defaults)) {
+      if (group[key] === undefined) group[key] = Array.isArray(value) ? [...value] : value;
+    }
+    this.paramGroups.push(group as G);
+    this.#buckets = null;
+  }
+
+  /**
+   * One step. A closure, where given, computes the loss anew first.
+   * @returns what the closure returned
+   */
+  step(): undefined;
+  step<R>(closure: () => R): R;
+  step<R>(closure?: () => R): R | undefined {
+    const result = closure === undefined ? undefined : enableGrad(closure);
+    noGrad(() => scope(() => this.#stepBuckets()));
+    return result;
+  }
+
+  #stepBuckets(): void {
+    for (const bucket of this.#currentBuckets()) {
+      const group = bucket.groups[0] as G;
+      const grads = gradsOf(bucket.params);
+      if (!grads.includes(null)) {
+        this.update(group, bucket.params, grads as Tensor[], bucket);
+        continue;
+      }
+      const params = bucket.params.filter((_, i) => grads[i] !== null);
+      const present = grads.filter((g) => g !== null);
+      if (params.length > 0) this.update(group, params, present, null);
+    }
+  }
+
+  /** Sets all gradients to null. */
+  zeroGrad(): void {
+    for (const group of this.paramGroups) for (const p of group.params) p.grad = null;
+  }
+
+  /** State in PyTorch's form: by parameter number, groups with numbers in place of parameters. */
+  stateDict(): OptimizerState {
+    return packState(this.paramGroups, this.state);
+  }
+
+  /**
+   * Takes over a state dict: this optimizer's, or one that `torch.save` wrote (as maps or plain objects).
+   * Groups are matched by position; tensors are copied to the dtype and device of their parameter.
+   * @throws when the number of groups, or of parameters of one, differs
+   */
+  loadStateDict(state: unknown): void {
+    const loaded = loadOptimizerState(state, this.paramGroups, this.constructor.name);
+    this.state.clear();
+    for (const [param, entry] of loaded.state) this.state.set(param, entry);
+    loaded.groups.forEach((saved, i) => {
+      const group = this.paramGroups[i] as Record<string, unknown>;
+      for (const key of Object.keys(group)) if (key !== 'params' && key !== 'param_names') delete group[key];
+      Object.assign(group, saved);
+      for (const [key, value] of Object.entries(this.defaults))
+        if (group[key] === undefined) group[key] = value;
+    });
+    this.#buckets = null;
+  }
+
+  /**
+   * For each state name, the tensors of `params` in order, made by `fresh` where there are none yet.
+   * With a bucket the lists are remembered.
+   */
+  protected stateLists(
+    names: readonly string[],
+    params: readonly Tensor[],
+    bucket: Bucket<G> | null,
+    fresh: (name: string, param: Tensor) => Tensor,
+  ): Tensor[][] {
+    if (bucket?.lists?.length === names.length) return bucket.lists;
+    const lists: Tensor[][] = names.map(() => []);
+    for (const p of params) {
+      let entry = this.state.get(p);
+      if (entry === undefined) {
+        entry = {};
+        this.state.set(p, entry);
+      }
+      for (const [k, name] of names.entries()) {
+        entry[name] ??= fresh(name, p).keep();
+        lists[k]?.push(entry[name] as Tensor);
+      }
+    }
+    if (bucket !== null) bucket.lists = lists;
+    return lists;
+  }
+
+  /**
+   * Prepares a fused kernel, which walks through parameter, gradient and state side by side in memory: a
+   * gradient or state that lies otherwise than its parameter is laid out anew.
+   * @returns the gradients to use; null when a parameter itself has gaps, so that the kernel cannot run
+   */
+  protected aligned(
+    params: Tensor[],
+    grads: Tensor[],
+    names: readonly string[],
+    lists: Tensor[][],
+  ): Tensor[] | null {
+    const ids = (tensors: Tensor[]): number[] => tensors.map((t) => t.handle);
+    const unlike = native.unlikeLayouts(ids(params), [grads, ...lists].map(ids));
+    if (unlike.length === 0) return grads;
+    const result = [...grads];
+    for (let i = 0; i < unlike.length; i += 2) {
+      const [list, position] = [unlike[i] as number, unlike[i + 1] as number];
+      if (list < 0) return null;
+      const param = params[position] as Tensor;
+      const relaid = aten.empty_like(param).copy_(([grads, ...lists][list] as Tensor[])[position] as Tensor);
+      if (list === 0) {
+        result[position] = relaid;
+      } else {
+        (lists[list - 1] as Tensor[])[position] = relaid.keep();
+        (this.state.get(param) as ParamState)[names[list - 1] as string] = relaid;
+      }
+    }
+    return result;
+  }
+
+  #currentBuckets(): Bucket<G>[] {
+    if (this.#buckets === null || !this.#valid(this.#buckets)) {
+      this.#buckets = this.#makeBuckets();
+      this.#stamp = this.paramGroups.map((g) => g.params.length);
+    }
+    return this.#buckets;
+  }
+
+  /** Whether the groups of each bucket still agree. */
+  #valid(buckets: Bucket<G>[]): boolean {
+    const stamp = this.#stamp;
+    if (stamp.length !== this.paramGroups.length) return false;
+    for (let i = 0; i < stamp.length; i++) if (this.paramGroups[i]?.params.length !== stamp[i]) return false;
+    for (const { groups } of buckets) {
+      const first = groups[0] as G;
+      for (let i = 1; i < groups.length; i++) {
+        for (const key of this.hyperKeys) if (!same(first[key], groups[i]?.[key])) return false;
+      }
+    }
+    return true;
+  }
+
+  #makeBuckets(): Bucket<G>[] {
+    const buckets = new Map<string, Bucket<G>>();
+    for (const group of this.paramGroups) {
+      const hyper = JSON.stringify(this.hyperKeys.map((key) => group[key] ?? null));
+      for (const p of group.params) {
+        const key = `${hyper} ${p.dtype.name} ${p.device}`;
+        let bucket = buckets.get(key);
+        if (bucket === undefined) {
+          bucket = { groups: [], params: [], lists: null };
+          buckets.set(key, bucket);
+        }
+        if (bucket.groups.at(-1) !== group) bucket.groups.push(group);
+        bucket.params.push(p);
+      }
+    }
+    return [...buckets.values()];
+  }
+}
+
+function same(a: unknown, b: unknown): boolean {
+  if (a === b) return true;
+  return Array.isArray(a) && Array.isArray(b) && a.length === b.length && a.every((x, i) => x === b[i]);
+}
+
+/** Refuses a hyper-parameter that is not a number within [min, below). */
+export function checkRange(who: string, name: string, value: number, below = Number.POSITIVE_INFINITY): void {
+  if (!(typeof value === 'number' && value >= 0 && value < below)) {
+    throw new RangeError(`${who}: invalid ${name}: ${value}`);
+  }
+}

@@ -1,0 +1,117 @@
+import { noGrad } from '../autograd.js';
+import { float32 } from '../dtype.js';
+import { tensor as makeTensor, zeros_like } from '../ops.js';
+import { Tensor } from '../tensor.js';
+import type { ParamGroup, ParamState } from './optimizer.js';
+
+/** A group of a state dict: hyper-parameters, and numbers in place of the parameters. */
+export type PackedGroup = Record<string, unknown> & { params: number[] };
+
+/** Optimizer state as PyTorch lays it out. */
+export interface OptimizerState {
+  state: Map<number, ParamState>;
+  param_groups: PackedGroup[];
+}
+
+/** Implements `Optimizer.stateDict`. */
+export function packState(
+  groups: readonly ParamGroup[],
+  state: ReadonlyMap<Tensor, ParamState>,
+): OptimizerState {
+  const numbers = new Map<Tensor, number>();
+  const param_groups = groups.map(({ params, ...rest }) => {
+    for (const p of params) numbers.set(p, numbers.size);
+    return { ...rest, params: params.map((p) => numbers.get(p) as number) };
+  });
+  const packed = new Map<number, ParamState>();
+  for (const [param, entry] of state) {
+    const number = numbers.get(param);
+    if (number !== undefined) packed.set(number, { ...entry });
+  }
+  return { state: packed, param_groups };
+}
+
+/** State by parameter and hyper-parameters by group, ready to be taken over. */
+export interface LoadedState {
+  state: Map<Tensor, ParamState>;
+  groups: Record<string, unknown>[];
+}
+
+/** Checks a state dict against the groups and copies it; nothing is changed on an error. */
+export function loadOptimizerState(source: unknown, groups: readonly ParamGroup[], who: string): LoadedState {
+  const top = entriesOf(source, `${who}.loadStateDict`);
+  const savedGroups = top.get('param_groups');
+  if (!Array.isArray(savedGroups))
+    throw new TypeError(`${who}.loadStateDict: 'param_groups' is missing or no list`);
+  if (savedGroups.length !== groups.length) {
+    throw new Error(
+      `${who}.loadStateDict: the state dict has ${savedGroups.length} parameter groups, the optimizer ${groups.length}`,
+    );
+  }
+  const byNumber = new Map<unknown, Tensor>();
+  const loadedGroups = savedGroups.map((saved, i) => {
+    const group = entriesOf(saved, `${who}.loadStateDict: group ${i}`);
+    const numbers: unknown = group.get('params');
+    const params = groups[i]?.params ?? [];
+    if (!Array.isArray(numbers) || numbers.length !== params.length) {
+      const found = Array.isArray(numbers) ? numbers.length : 'no';
+      throw new Error(
+        `${who}.loadStateDict: group ${i} has ${found} parameters in the state dict and ${params.length} in the optimizer`,
+      );
+    }
+    numbers.forEach((number, k) => {
+      byNumber.set(Number(number), params[k] as Tensor);
+    });
+    group.delete('params');
+    return Object.fromEntries(
+      [...group].map(([key, value]) => [key, Array.isArray(value) ? [...value] : value]),
+    );
+  });
+  const state = new Map<Tensor, ParamState>();
+  for (const [number, entry] of entriesOf(top.get('state') ?? {}, `${who}.loadStateDict: state`)) {
+    const param = byNumber.get(Number(number));
+    if (param === undefined) continue;
+    const where = `${who}.loadStateDict: state of parameter ${number}`;
+    state.set(param, copyEntry(entriesOf(entry, where), param, where));
+  }
+  return { state, groups: loadedGroups };
+}
+
+function copyEntry(entry: Map<unknown, unknown>, param: Tensor, where: string): ParamState {
+  const copy: ParamState = {};
+  for (const [key, value] of entry) {
+    const name = String(key);
+    if (name === 'step') copy.step = stepTensor(value, param, where);
+    else if (value instanceof Tensor) copy[name] = likeParam(value, param, `${where}: '${name}'`);
+    else if (value !== null && value !== undefined) copy[name] = value;
+  }
+  return copy;
+}
+
+/** The fused kernels want the count of steps as a float32 scalar beside the parameter. */
+function stepTensor(value: unknown, param: Tensor, where: string): Tensor {
+  const count = Number(value instanceof Tensor ? value.item() : value);
+  if (Number.isNaN(count)) throw new TypeError(`${where}: 'step' is no number`);
+  return makeTensor(count, { dtype: float32, device: param.device }).keep();
+}
+
+/**
+ * A copy with the dtype, device and memory layout of the parameter: the fused kernels walk through
+ * parameter, gradient and state side by side in memory.
+ */
+function likeParam(value: Tensor, param: Tensor, where: string): Tensor {
+  const { shape } = value;
+  const expected = param.shape;
+  if (shape.length === expected.length && shape.every((n, i) => n === expected[i])) {
+    return noGrad(() => zeros_like(param).copy_(value).keep());
+  }
+  throw new Error(`${where} has shape [${shape.join(', ')}], its parameter [${expected.join(', ')}]`);
+}
+
+/** The entries of a Map or of a plain object. */
+function entriesOf(value: unknown, where: string): Map<unknown, unknown> {
+  if (value instanceof Map) return new Map(value);
+  if (typeof value === 'object' && value !== null && !Array.isArray(value))
+    return new Map(Object.entries(value));
+  throw new TypeError(`${where}: expected a map or an object`);
+}
