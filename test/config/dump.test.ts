@@ -160,9 +160,6 @@ test('a whole configuration with overrides dumps and loads to itself', (t) => {
     '5e-5',
     'MODEL.WEIGHTS',
     'None',
-    '...',
-    '1j',
-    '{1}',
     'SOLVER.CLIP_GRADIENTS.NORM_TYPE',
     '1e999',
   ]);
