@@ -16,7 +16,7 @@ import {
   writeRecord,
 } from './lib/native.mjs';
 import { npmInstall, npmReason } from './lib/npm.mjs';
-import { choosePython, pipInstall } from './lib/pip-torch.mjs';
+import { choosePython, pipInstall, requirePython } from './lib/pip-torch.mjs';
 import { probe } from './lib/run.mjs';
 import { checkDisk, findBuildTool, findCmake, findCompiler, probePython, pythonNames } from './lib/tools.mjs';
 import { buildTypescript, stampTypescript, typescriptHash, typescriptUpToDate } from './lib/typescript.mjs';
@@ -122,15 +122,22 @@ async function locateLibtorch(options, steps) {
   return { ...found, python: choosePython(usual())?.command ?? usual()[0]?.command };
 }
 
+/** Whether libtorch can be had: there, or a Python with pip to fetch it. */
+function checkLibtorch(options) {
+  if (process.env.LIBTORCH || chosenBefore(options) || cached().length > 0) return;
+  const pythons = findPythons(pythonNames());
+  if (!pythons.some(({ torch }) => torch !== null)) requirePython(pythons);
+}
+
 /** Everything that the compile will need, so that a newcomer hears of all of it before anything is downloaded. */
-function checkBuildTools() {
+function checkTools(options) {
   const errors = [];
-  const build = nativePaths(root).build;
   const checks = [
     () => findCompiler(),
     () => findCmake(),
     () => findBuildTool(),
-    () => checkDisk(build, 2 ** 29, 'the build', `free some on the disk of ${root}`),
+    () => checkLibtorch(options),
+    () => checkDisk(nativePaths(root).build, 2 ** 29, 'the build', `free some on the disk of ${root}`),
   ];
   for (const check of checks) {
     try {
@@ -146,7 +153,7 @@ function checkBuildTools() {
 async function setup(options, steps) {
   checkHost();
   // Only a build that is certain to be needed is checked for up front: a built tree needs no compiler.
-  if (options.native && !existsSync(nativePaths(root).addon)) checkBuildTools();
+  if (options.native && !existsSync(nativePaths(root).addon)) checkTools(options);
 
   if (options.npm) {
     steps.begin('npm packages');
@@ -170,7 +177,7 @@ async function setup(options, steps) {
     const hash = nativeHash(root, libtorch);
     const current = !options.force && nativeUpToDate(root, hash);
     if (!current) {
-      checkBuildTools();
+      checkTools(options);
       await buildNative(root, libtorch, {
         onProgress: (text) => steps.progress(text),
         onNote: (text) => steps.note(text),

@@ -138,13 +138,20 @@ function dropForeignCache({ build, cmakeCache }, root) {
   rmSync(join(build, 'CMakeFiles'), { recursive: true, force: true });
 }
 
-function failed({ log }, output, title, root) {
-  const errors = output
+/** A build's output without what helps nobody: the commands that were run and cmake-js' own chatter. */
+export function withoutNoise(output) {
+  const noise =
+    /^(INFO |ERROR OMG|\$ |\[$|\]$| {2}'|FAILED: |\S+ -D|\S*(c\+\+|g\+\+|clang\+\+|ccache)\S* .*-o )/;
+  return output
     .split('\n')
-    .filter((line) => /\b(error|Error|fatal)\b[: ]/.test(line) && !/^ERR!/.test(line));
+    .filter((line) => !noise.test(line))
+    .join('\n');
+}
+
+function failed({ log }, output, title, root) {
   const killed = /Killed|out of memory|cannot allocate/i.test(output);
   return new SetupError(title, {
-    output: [...(errors.length ? [...new Set(errors)].slice(0, 5) : []), '...', tail(output, 25)].join('\n'),
+    output: tail(withoutNoise(output), 30),
     found: [`the whole log: ${log}`, ...(killed ? ['the compiler ran out of memory'] : [])],
     fix: [
       `npm run build:native   (again, after mending it; from scratch: rm -rf ${join(root, 'build')} && npm run setup)`,

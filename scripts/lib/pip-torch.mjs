@@ -97,7 +97,7 @@ export async function pipInstall({ variant, folder, pythons, onProgress, runner 
   const python = requirePython(pythons);
   checkDisk(
     folder,
-    (variant === 'cuda' ? 16 : 2) * GIB,
+    (variant === 'cuda' ? 10 : 2) * GIB,
     `libtorch (${variant})`,
     'free some, or put the cache elsewhere: REID_NATIVE_CACHE=/big/disk npm run setup',
   );
