@@ -1,5 +1,6 @@
 #include "operators.h"
 
+#include <ATen/ScalarOps.h>
 #include <ATen/core/Generator.h>
 #include <ATen/core/List.h>
 #include <c10/core/Device.h>
@@ -8,6 +9,7 @@
 
 #include <cmath>
 #include <limits>
+#include <unordered_set>
 
 namespace rn {
 
@@ -227,6 +229,17 @@ std::string WhyNotCallable(const c10::FunctionSchema& schema) {
   return "";
 }
 
+// Arithmetic in which PyTorch lets a number stand for the second tensor (python_arg_parser.cpp,
+// should_allow_numbers_as_tensors), so that the same kernels and graph nodes come out.
+bool TakesNumbersAsTensors(const std::string& name) {
+  static const std::unordered_set<std::string> names = {
+      "add",      "sub",      "subtract",      "mul",      "multiply",      "div",       "divide",
+      "true_divide", "floor_divide", "remainder", "fmod", "copy"};
+  std::string plain = name.substr(6);
+  if (plain.size() > 1 && plain.back() == '_') plain.pop_back();
+  return names.count(plain) > 0;
+}
+
 Overload PlanOverload(const c10::OperatorHandle& handle) {
   const auto& schema = handle.schema();
   Overload overload{handle, {}, 0, {}};
@@ -240,6 +253,10 @@ Overload PlanOverload(const c10::OperatorHandle& handle) {
     if (plan.hasDefault) plan.defaultValue = *argument.default_value();
     plan.accepts = Accepts(plan.kind, plan.broadcast > 0);
     if (plan.optional) plan.accepts |= Bit(Tag::kNull);
+    if (plan.kind == Kind::kTensor && !overload.arguments.empty() && !plan.keywordOnly &&
+        TakesNumbersAsTensors(schema.name())) {
+      plan.accepts |= Bit(Tag::kNumber) | Bit(Tag::kBool) | Bit(Tag::kBigInt);
+    }
     if (!plan.keywordOnly) ++overload.positional;
     overload.arguments.push_back(std::move(plan));
   }
@@ -268,7 +285,13 @@ bool Convert(EnvData& data, const ArgumentPlan& plan, const Parsed& value, c10::
   const Exchange& x = data.exchange;
   switch (plan.kind) {
     case Kind::kTensor:
-      *out = data.slots.get(x.values[value.at]);
+      if (value.tag == Tag::kTensor) {
+        *out = data.slots.get(x.values[value.at]);
+      } else {
+        at::Tensor number = c10::scalar_to_tensor(ReadScalar(data, value.at));
+        number.unsafeGetTensorImpl()->set_wrapped_number(true);
+        *out = std::move(number);
+      }
       return true;
     case Kind::kTensorList: {
       const ListView view = Elements(data, value);
@@ -378,15 +401,15 @@ bool Convert(EnvData& data, const ArgumentPlan& plan, const Parsed& value, c10::
   return false;
 }
 
-size_t WriteResult(EnvData& data, const c10::IValue& value, size_t position) {
+size_t WriteResult(EnvData& data, c10::IValue&& value, size_t position) {
   Exchange& x = data.exchange;
   if (position + 2 >= Exchange::kCapacity) throw std::runtime_error("the operator returned too many values");
   if (value.isTensor()) {
-    const at::Tensor& tensor = value.toTensor();
+    at::Tensor tensor = std::move(value).toTensor();
     if (!tensor.defined()) {
       x.set(position, Tag::kNull, 0);
     } else {
-      x.set(position, Tag::kTensor, data.slots.put(tensor));
+      x.set(position, Tag::kTensor, data.slots.put(std::move(tensor)));
     }
     return position + 1;
   }
@@ -440,7 +463,7 @@ size_t WriteResult(EnvData& data, const c10::IValue& value, size_t position) {
     else if (list[0].isBool()) tag = Tag::kBoolList;
     x.set(position, tag, static_cast<double>(list.size()));
     size_t next = position + 1;
-    for (const auto& element : list) next = WriteResult(data, element, next);
+    for (const auto& element : list) next = WriteResult(data, c10::IValue(element), next);
     return next;
   }
   throw std::runtime_error("a result of type " + value.tagKind() + " has no JavaScript form");

@@ -62,16 +62,15 @@ std::string Candidates(const OperatorFamily& family) {
   return text;
 }
 
-struct Arguments {
-  std::vector<Parsed> positional;
-  std::vector<Parsed> keyword;
-  std::vector<const std::string*> names;
+constexpr size_t kMaxArguments = 64;  // the longest schema has 33
 
-  void clear() {
-    positional.clear();
-    keyword.clear();
-    names.clear();
-  }
+// The arguments of one call as they lie in the exchange buffer. Not initialised: it is made for every call.
+struct Arguments {
+  size_t positionalCount = 0;
+  size_t keywordCount = 0;
+  Parsed positional[kMaxArguments];
+  Parsed keyword[kMaxArguments];
+  const std::string* names[kMaxArguments];
 };
 
 size_t Skip(const Exchange& x, size_t at) {
@@ -86,38 +85,37 @@ void Parse(EnvData& data, size_t end, Arguments* out) {
   const Exchange& x = data.exchange;
   size_t at = 0;
   while (at < end) {
+    if (out->positionalCount == kMaxArguments || out->keywordCount == kMaxArguments) {
+      throw TypeError("too many arguments");
+    }
     if (x.tag(at) == Tag::kKeyword) {
       const auto name = static_cast<size_t>(x.values[at]);
       if (name >= data.strings.size()) throw TypeError("unknown keyword");
-      out->names.push_back(&data.strings[name]);
+      out->names[out->keywordCount] = &data.strings[name];
       ++at;
-      out->keyword.push_back({x.tag(at), static_cast<uint32_t>(at)});
+      out->keyword[out->keywordCount++] = {x.tag(at), static_cast<uint32_t>(at)};
     } else {
-      out->positional.push_back({x.tag(at), static_cast<uint32_t>(at)});
+      out->positional[out->positionalCount++] = {x.tag(at), static_cast<uint32_t>(at)};
     }
     at = Skip(x, at);
   }
   if (at != end) throw TypeError("malformed argument list");
 }
 
-// Fills `stack` and, for each argument, the flat position it came from; false when the overload does not fit.
+// Fills `stack` and, for each argument, where it came from; false when the overload does not fit.
 bool Match(EnvData& data, const Overload& overload, const Arguments& given, std::vector<c10::IValue>* stack,
-           std::vector<int32_t>* positions) {
-  const size_t count = given.positional.size();
-  if (count > overload.positional) return false;
-  stack->clear();
-  positions->clear();
-  size_t used = 0;
-  Parsed chosen[64];
+           Parsed* chosen) {
+  const size_t count = given.positionalCount;
   const size_t total = overload.arguments.size();
-  if (total > 64) return false;
+  if (count > overload.positional || total > kMaxArguments) return false;
+  size_t used = 0;
   for (size_t i = 0; i < total; ++i) {
     const ArgumentPlan& plan = overload.arguments[i];
     Parsed value{Tag::kUndefined, 0};
     if (i < count) {
       value = given.positional[i];
     } else {
-      for (size_t k = 0; k < given.names.size(); ++k) {
+      for (size_t k = 0; k < given.keywordCount; ++k) {
         if (*given.names[k] == plan.name) {
           value = given.keyword[k];
           ++used;
@@ -132,25 +130,28 @@ bool Match(EnvData& data, const Overload& overload, const Arguments& given, std:
     }
     chosen[i] = value;
   }
-  if (used != given.names.size()) return false;
+  if (used != given.keywordCount) return false;
+  stack->clear();
   for (size_t i = 0; i < total; ++i) {
     const ArgumentPlan& plan = overload.arguments[i];
-    positions->push_back(static_cast<int32_t>(chosen[i].at));
     if (chosen[i].tag == Tag::kUndefined) {
-      stack->push_back(plan.hasDefault ? plan.defaultValue : c10::IValue());
+      if (plan.hasDefault) {
+        stack->push_back(plan.defaultValue);
+      } else {
+        stack->emplace_back();
+      }
     } else {
-      c10::IValue value;
-      if (!Convert(data, plan, chosen[i], &value)) return false;
-      stack->push_back(std::move(value));
+      stack->emplace_back();
+      if (!Convert(data, plan, chosen[i], &stack->back())) return false;
     }
   }
   return true;
 }
 
 [[noreturn]] void NoOverload(EnvData& data, const OperatorFamily& family, const Arguments& given) {
-  std::vector<Parsed> values = given.positional;
+  std::vector<Parsed> values(given.positional, given.positional + given.positionalCount);
   std::vector<std::string> names(values.size());
-  for (size_t i = 0; i < given.keyword.size(); ++i) {
+  for (size_t i = 0; i < given.keywordCount; ++i) {
     values.push_back(given.keyword[i]);
     names.push_back(*given.names[i]);
   }
@@ -159,52 +160,42 @@ bool Match(EnvData& data, const Overload& overload, const Arguments& given, std:
                   Candidates(family));
 }
 
-// Writes results: one value stands alone, several become header[1] values in a row.
-void WriteResults(EnvData& data, const Overload& overload, const std::vector<c10::IValue>& stack,
-                  const std::vector<int32_t>& positions) {
+// Writes the results, which lie at the top of the stack, one after the other; header[1] counts them.
+void WriteResults(EnvData& data, const Overload& overload, std::vector<c10::IValue>& stack, const Parsed* chosen) {
   Exchange& x = data.exchange;
   size_t next = 0;
   for (size_t i = 0; i < stack.size(); ++i) {
-    const int32_t alias = i < overload.aliases.size() ? overload.aliases[i] : -1;
+    const int32_t alias = overload.aliases[i];
     if (alias >= 0) {
-      x.set(next++, Tag::kSame, positions[alias]);
+      x.set(next++, Tag::kSame, chosen[alias].at);
     } else {
-      next = WriteResult(data, stack[i], next);
+      next = WriteResult(data, std::move(stack[i]), next);
     }
   }
   x.header[1] = static_cast<int32_t>(stack.size());
 }
 
-// Scratch that keeps its capacity between calls; calls may nest through JavaScript hooks.
-struct Scratch {
-  Arguments arguments;
-  std::vector<c10::IValue> stack;
-  std::vector<int32_t> positions;
-};
-
-class ScratchLease {
+// A stack of IValues that keeps its capacity between calls; calls may nest through JavaScript hooks.
+class StackLease {
  public:
-  ScratchLease() {
-    if (pool().empty()) {
-      scratch_ = std::make_unique<Scratch>();
-    } else {
-      scratch_ = std::move(pool().back());
+  StackLease() {
+    if (!pool().empty()) {
+      stack_ = std::move(pool().back());
       pool().pop_back();
     }
   }
-  ~ScratchLease() {
-    scratch_->arguments.clear();
-    scratch_->stack.clear();
-    pool().push_back(std::move(scratch_));
+  ~StackLease() {
+    stack_.clear();
+    pool().push_back(std::move(stack_));
   }
-  Scratch* operator->() { return scratch_.get(); }
+  std::vector<c10::IValue>& operator*() { return stack_; }
 
  private:
-  static std::vector<std::unique_ptr<Scratch>>& pool() {
-    thread_local std::vector<std::unique_ptr<Scratch>> pool;
+  static std::vector<std::vector<c10::IValue>>& pool() {
+    thread_local std::vector<std::vector<c10::IValue>> pool;
     return pool;
   }
-  std::unique_ptr<Scratch> scratch_;
+  std::vector<c10::IValue> stack_;
 };
 
 // header[0] = operator, header[1] = number of flat entries. Called without arguments: everything lies in
@@ -220,19 +211,22 @@ napi_value Call(napi_env env, napi_callback_info) {
     return nullptr;
   }
   const OperatorFamily& family = *found;
-  const Overload* chosen = nullptr;
   try {
-    ScratchLease scratch;
-    Parse(data, end, &scratch->arguments);
+    StackLease lease;
+    std::vector<c10::IValue>& stack = *lease;
+    Arguments given;
+    Parsed chosen[kMaxArguments];
+    Parse(data, end, &given);
+    const Overload* fitting = nullptr;
     for (const Overload& overload : family.overloads) {
-      if (Match(data, overload, scratch->arguments, &scratch->stack, &scratch->positions)) {
-        chosen = &overload;
+      if (Match(data, overload, given, &stack, chosen)) {
+        fitting = &overload;
         break;
       }
     }
-    if (chosen == nullptr) NoOverload(data, family, scratch->arguments);
-    chosen->handle.callBoxed(scratch->stack);
-    WriteResults(data, *chosen, scratch->stack, scratch->positions);
+    if (fitting == nullptr) NoOverload(data, family, given);
+    fitting->handle.callBoxed(stack);
+    WriteResults(data, *fitting, stack, chosen);
   } catch (const TypeError& error) {
     const std::string text = error.what();
     napi_throw_type_error(env, nullptr, (text.rfind("aten::", 0) == 0 ? text : "aten::" + family.name + ": " + text).c_str());

@@ -69,7 +69,7 @@ struct Parsed {
 bool Convert(EnvData& data, const ArgumentPlan& plan, const Parsed& value, c10::IValue* out);
 
 // Writes one result at `position` and returns the next free position.
-size_t WriteResult(EnvData& data, const c10::IValue& value, size_t position);
+size_t WriteResult(EnvData& data, c10::IValue&& value, size_t position);
 
 // What the arguments look like, for error messages.
 std::string Describe(EnvData& data, const std::vector<Parsed>& values, const std::vector<std::string>& names);
