@@ -27,10 +27,12 @@ export function formatLoadReport(report: LoadReport): ReportLine[] {
   const lines: ReportLine[] = [{ text: `Checkpoint: ${counts.join(', ')}`, warn: false }];
   for (const { key, expected, found } of mismatched) {
     const shapes = `[${found.join(', ')}] in the file, [${expected.join(', ')}] in the model`;
-    const note = /(^|\.)(heads|classifier|fc)\./.test(key)
-      ? ' (expected when the number of identities differs)'
-      : '';
-    lines.push({ text: `  other shape, skipped: ${key} ${shapes}${note}`, warn: true });
+    // A model for features alone has no classes; then its classifier has no rows, and none are missed.
+    const unneeded = expected.includes(0);
+    const classifier = /(^|\.)(heads|classifier|fc)\./.test(key);
+    const reason = unneeded ? 'not needed for features' : 'expected when the number of identities differs';
+    const note = unneeded || classifier ? ` (${reason})` : '';
+    lines.push({ text: `  other shape, skipped: ${key} ${shapes}${note}`, warn: !unneeded });
   }
   for (const layer of byLayer(missing)) {
     lines.push({ text: `  missing in the file, left as initialised: ${layer}`, warn: true });

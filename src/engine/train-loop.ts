@@ -147,7 +147,7 @@ export abstract class TrainerBase {
     try {
       await this.callHooks('beforeTrain');
       await this.#epochs();
-      this.outcome = this.#stopReason === undefined ? 'finished' : 'stopped';
+      this.outcome = this.epoch >= this.maxEpoch ? 'finished' : 'stopped';
     } catch (error) {
       this.outcome = 'failed';
       failure = { error };
