@@ -10,9 +10,7 @@
 // {index, unsupported, message}: one picture that needs another decoder must not discard the other 63.
 
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/_upsample_bicubic2d_aa.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
 #include <napi.h>
 #include <sys/stat.h>
 
@@ -31,6 +29,7 @@
 #include "addon.h"
 #include "env.h"
 #include "jpeg.h"
+#include "resize.h"
 #include "thread_pool.h"
 
 namespace rn {
@@ -98,30 +97,9 @@ bool ReadFile(const std::string& path, std::vector<uint8_t>& bytes, std::string&
   return !bytes.empty();
 }
 
-// height x width x 3 bytes to 3 x height x width.
-void ToPlanes(const uint8_t* rgb, int64_t pixels, uint8_t* out) {
-  uint8_t *r = out, *g = out + pixels, *b = out + 2 * pixels;
-  for (int64_t i = 0; i < pixels; i++, rgb += kChannels) {
-    r[i] = rgb[0];
-    g[i] = rgb[1];
-    b[i] = rgb[2];
-  }
-}
-
-// Resizing bytes with libtorch's antialiased bicubic equals PIL's; resizing floats would round differently.
-void ResizeInto(const uint8_t* rgb, int64_t height, int64_t width, uint8_t* out, int64_t to_height,
-                int64_t to_width) {
-  if (height == to_height && width == to_width) return ToPlanes(rgb, height * width, out);
-  const at::Tensor image = at::from_blob(const_cast<uint8_t*>(rgb), {1, height, width, kChannels}, at::kByte)
-                               .permute({0, 3, 1, 2});
-  const at::Tensor resized = at::_upsample_bicubic2d_aa(image, {to_height, to_width}, /*align_corners=*/false)
-                                 .permute({0, 2, 3, 1})
-                                 .contiguous();
-  ToPlanes(resized.const_data_ptr<uint8_t>(), to_height * to_width, out);
-}
-
 void Load(Job& job, size_t index) {
-  thread_local RgbImage image;  // grown once a thread, not once a picture
+  thread_local RgbImage image;  // these grow once a thread, not once a picture
+  thread_local ResizeBuffers buffers;
   thread_local std::vector<uint8_t> file;
   const Source& source = job.sources[index];
   auto fail = [&](bool unsupported, std::string message) {
@@ -142,12 +120,13 @@ void Load(Job& job, size_t index) {
   }
   if (!job.out.defined()) {
     job.decoded = at::empty({kChannels, height, width}, at::kByte);
-    return ToPlanes(rgb, height * width, job.decoded.mutable_data_ptr<uint8_t>());
+    return ResizeToPlanes(rgb, height, width, job.decoded.mutable_data_ptr<uint8_t>(), height, width,
+                          buffers);
   }
   const int64_t to_height = job.out.size(2), to_width = job.out.size(3);
   uint8_t* slot = job.out.mutable_data_ptr<uint8_t>() +
                   static_cast<int64_t>(job.first_slot + index) * kChannels * to_height * to_width;
-  ResizeInto(rgb, height, width, slot, to_height, to_width);
+  ResizeToPlanes(rgb, height, width, slot, to_height, to_width, buffers);
 }
 
 // One of a job's runners: takes the next source until there is none. The last to finish reports.
@@ -306,6 +285,7 @@ Napi::Value ResizeIntoSlot(const Napi::CallbackInfo& info, const State& state) {
     throw TypeError("imageResizeInto: expected height x width x 3 bytes, got " +
                     std::to_string(source.bytes.size()));
   }
+  source.bytes.push_back(0);  // ResizeToPlanes reads one byte further
   auto job = std::make_shared<Job>();
   job->out = ToBatch(info.Env(), info[3], index + 1);
   job->first_slot = index;

@@ -97,7 +97,7 @@ Decode Run(jpeg_decompress_struct& info, const uint8_t* data, size_t size, RgbIm
   image.height = static_cast<int>(info.output_height);
   image.width = static_cast<int>(info.output_width);
   const size_t stride = size_t{info.output_width} * 3;
-  image.pixels.resize(stride * info.output_height);
+  image.pixels.resize(stride * info.output_height + 1);
   while (info.output_scanline < info.output_height) {
     JSAMPROW row = image.pixels.data() + stride * info.output_scanline;
     jpeg_read_scanlines(&info, &row, 1);

@@ -11,7 +11,7 @@ namespace rn {
 struct RgbImage {
   int height = 0;
   int width = 0;
-  std::vector<uint8_t> pixels;  // height x width x 3
+  std::vector<uint8_t> pixels;  // height x width x 3, and one more, as ResizeToPlanes wants it
 };
 
 enum class Decode {

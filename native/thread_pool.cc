@@ -1,8 +1,5 @@
 #include "thread_pool.h"
 
-#include <ATen/Parallel.h>
-#include <ATen/core/grad_mode.h>
-
 #include <chrono>
 #include <condition_variable>
 #include <cstdlib>
@@ -10,9 +7,6 @@
 #include <mutex>
 #include <thread>
 #include <utility>
-
-// Comes with libtorch's OpenMP runtime; absent where libtorch was built without one.
-extern "C" void omp_set_num_threads(int) __attribute__((weak));
 
 namespace rn {
 
@@ -28,17 +22,7 @@ struct ThreadPool::State {
   void Work();
 };
 
-// at::set_num_threads(1) would do more than is wanted: it also stores the number that threads made later
-// begin with, autograd's among them. So libtorch sets this thread up first, then only this thread's team is
-// made 1.
-static void UseOneThread() {
-  at::get_num_threads();
-  if (omp_set_num_threads != nullptr) omp_set_num_threads(1);
-}
-
 void ThreadPool::State::Work() {
-  UseOneThread();
-  at::NoGradGuard no_grad;
   std::unique_lock<std::mutex> lock(mutex);
   for (;;) {
     wake.wait(lock, [this] { return stopping || !tasks.empty(); });

@@ -17,8 +17,8 @@ class ThreadPool {
   void Grow(size_t threads);
   size_t size() const;
 
-  // Runs `task` on some thread of the pool, first come first served. `task` must not throw. Within a task,
-  // libtorch's operators run on that one thread and record no gradient.
+  // Runs `task` on some thread of the pool, first come first served. It must not throw, nor run operators
+  // that libtorch spreads over threads: each thread of the pool would get a team of its own.
   void Post(std::function<void()> task);
 
   ThreadPool(const ThreadPool&) = delete;

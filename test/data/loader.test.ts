@@ -214,7 +214,7 @@ test('a picture that cannot be read makes its own batch fail, and no other', asy
       const bytes = await image.jpeg().toBuffer();
       writeFileSync(
         join(own(name), `000${i}_c1.jpg`),
-        i === 3 && name === 'query' ? bytes.subarray(0, 300) : bytes,
+        i === 3 && name === 'query' ? bytes.subarray(0, bytes.length - 8) : bytes,
       );
     }
   }

@@ -96,7 +96,7 @@ test('erasing draws areas and ratios in torchvision’s ranges, places uniformly
   assert.ok(area > 0.15 && area < 0.178, `${area}`);
   assert.ok(logRatio > 0.02 && logRatio < 0.3, `${logRatio}`);
   assert.ok(Math.abs(top - 0.5) < 0.02, `${top}`);
-  assert.equal(drawErasing(rng, 1, 1), undefined);
+  assert.equal(drawErasing(rng, 1, 1000), undefined, 'nothing fits');
 });
 
 test('erasing changes one rectangle, to the given colour', () => {
