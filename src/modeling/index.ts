@@ -1,0 +1,30 @@
+import './backbones/resnet.js';
+import './heads/embedding_head.js';
+import './meta_arch/baseline.js';
+
+export { BACKBONE_REGISTRY, buildBackbone } from './backbones/build.js';
+export { loadPretrained, type PretrainedReport } from './backbones/pretrained.js';
+export { BasicBlock, Bottleneck, buildResNet, ResNet, type ResNetOptions } from './backbones/resnet.js';
+export type { Builder, Log } from './build.js';
+export { buildHeads, type Head, type HeadOutputs, REID_HEADS_REGISTRY } from './heads/build.js';
+export { EmbeddingHead, type EmbeddingHeadOptions } from './heads/embedding_head.js';
+export {
+  ArcSoftmax,
+  CircleSoftmax,
+  CLS_LAYER_REGISTRY,
+  ClassificationLayer,
+  type ClassificationOptions,
+  CosSoftmax,
+  Linear,
+} from './layers/classification.js';
+export { BatchNorm, getNorm, NORM_REGISTRY, type NormOptions } from './layers/norm.js';
+export { POOLING_REGISTRY, type PoolLayer } from './layers/pooling.js';
+export * from './losses/index.js';
+export { Baseline, type BaselineOptions } from './meta_arch/baseline.js';
+export {
+  buildModel,
+  type LossDict,
+  META_ARCH_REGISTRY,
+  MetaArch,
+  type ModelInput,
+} from './meta_arch/build.js';

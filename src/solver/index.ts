@@ -1,0 +1,27 @@
+export {
+  addClipping,
+  clipByValue,
+  clipEachByNorm,
+  clipTogetherByNorm,
+  type GradientClipper,
+} from './clipping.js';
+export { unflattenState } from './flat_state.js';
+export {
+  CosineAnnealingLR,
+  LRScheduler,
+  MultiStepLR,
+  type Schedulable,
+  type SchedulerState,
+  WarmupLR,
+} from './lr_scheduler.js';
+export { buildOptimizer, OPTIMIZER_REGISTRY, type OptimizerBuilder } from './optimizer.js';
+export { type GroupOptions, type GroupSettings, groupSettings, paramGroups } from './param_groups.js';
+export {
+  buildLrScheduler,
+  type EpochRates,
+  LearningRates,
+  type RunLength,
+  SCHEDULER_REGISTRY,
+  type SchedulerBuilder,
+  scheduleTable,
+} from './schedule.js';
