@@ -65,9 +65,9 @@ async function run(images: string[], flags: EmbedFlags & { set?: string[] }): Pr
 
 function checkIsFile(path: string): void {
   const stat = statSync(path, { throwIfNoEntry: false });
-  if (!stat) throw new UsageError(`${path} does not exist`);
+  if (!stat) throw new Error(`${path} does not exist`);
   if (!stat.isFile())
-    throw new UsageError(`${path} is not a file; for a folder, give ${path.replace(/\/$/, '')}/*`);
+    throw new Error(`${path} is not a file; for a folder, give ${path.replace(/\/$/, '')}/*`);
 }
 
 /** Says how far it is: on a terminal in place, elsewhere not at all. */

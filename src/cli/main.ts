@@ -73,7 +73,9 @@ function report(error: unknown, verbose: boolean): number {
   process.stderr.write(`error: ${message}\n`);
   if (verbose && error instanceof Error && error.stack) process.stderr.write(`${error.stack}\n`);
   if (error instanceof UsageError) return 2;
-  if (!verbose) process.stderr.write('(--verbose shows where)\n');
+  // Errors of the language are never meant for users: they are bugs, here or in an extension.
+  const bug = error instanceof TypeError || error instanceof ReferenceError;
+  if (bug && !verbose) process.stderr.write('(--verbose shows where)\n');
   return 1;
 }
 

@@ -53,6 +53,9 @@ async function run(overrides: string[], flags: TrainFlags): Promise<void> {
     );
   }
   const cfg = await loadConfig(flags.configFile, overrides);
+  if (flags.evalOnly && !cfg.MODEL.WEIGHTS) {
+    throw new UsageError('--eval-only needs weights: add MODEL.WEIGHTS FILE at the end');
+  }
   const { DefaultTrainer, defaultSetup, signalExitCode, stopOnSignals } = await import('../engine/index.js');
   defaultSetup(cfg, { configFile: flags.configFile, seed: flags.seed, overrides, evalOnly: flags.evalOnly });
   if (flags.evalOnly) {

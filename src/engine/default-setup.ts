@@ -42,7 +42,8 @@ export function defaultSetup(cfg: Config, options: SetupOptions = {}): void {
     logger.detail(`Running with full configuration:\n${cfg.dump()}`);
     logger.info(`Output, with full configuration and log: ${resolve(cfg.OUTPUT_DIR)}`);
   }
-  seedAll(options.seed);
+  const seed = seedAll(options.seed);
+  if (options.seed !== undefined) logger.info(`Seed: ${seed}`);
 }
 
 /** Writes config.yaml into OUTPUT_DIR, if there is one. */

@@ -151,6 +151,7 @@ export abstract class TrainerBase {
     } catch (error) {
       this.outcome = 'failed';
       failure = { error };
+      logger.detail(`Training failed: ${error instanceof Error ? error.stack : String(error)}`);
     }
     for (const hook of this.hooks) {
       try {

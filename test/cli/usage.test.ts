@@ -1,0 +1,90 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { pathToFileURL } from 'node:url';
+import { repoRoot } from '../support/paths.js';
+import { reidNative } from './support.js';
+
+const demo = join(repoRoot, 'configs/demo/emoji_r18.yml');
+
+test('help lists the commands, whichever way it is asked for', async () => {
+  for (const args of [['--help'], [], ['help']]) {
+    const { code, stdout, stderr } = await reidNative(args);
+    assert.equal(code, 0);
+    assert.equal(stderr, '');
+    for (const command of ['train', 'embed', 'config', 'prepare', 'doctor'])
+      assert.match(stdout, new RegExp(command));
+  }
+});
+
+test('help does not load libtorch', () => {
+  const main = pathToFileURL(join(repoRoot, 'dist/src/cli/main.js')).href;
+  const script = `
+    import Module from 'node:module';
+    const { main } = await import('${main}');
+    await main(['--help']);
+    process.stderr.write(Object.keys(Module._cache).join());`;
+  const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
+    encoding: 'utf8',
+  });
+  assert.match(stdout, /Usage: reid-native/);
+  assert.match(stderr, /commander/);
+  assert.doesNotMatch(stderr, /reid_native\.node/);
+});
+
+test('each command has its help', async () => {
+  for (const command of ['train', 'embed', 'config', 'prepare', 'doctor']) {
+    const { code, stdout } = await reidNative([command, '--help']);
+    assert.equal(code, 0, command);
+    assert.match(stdout, new RegExp(`Usage: reid-native ${command}`));
+  }
+});
+
+// Exit code 2: the command line is wrong, and the message says what would be right.
+const wrong: [args: string[], message: RegExp][] = [
+  [['trian'], /unknown command 'trian'\s+\(Did you mean train\?\)/],
+  [['train'], /required option '--config-file <file>' not specified/],
+  [['train', '--config-file', demo, '--resum'], /unknown option '--resum'\s+\(Did you mean --resume\?\)/],
+  [
+    ['train', '--config-file', demo, 'SOLVER.BASE_LRR', '1'],
+    /SOLVER.BASE_LRR.*did you mean SOLVER.BASE_LR\?/,
+  ],
+  [['train', '--config-file', demo, 'SOLVER.BASE_LR'], /SOLVER.BASE_LR has no value/],
+  [['train', '--config-file', demo, 'SOLVER.MAX_EPOCH', 'many'], /SOLVER.MAX_EPOCH/],
+  [
+    ['train', '--config-file', demo, 'OUTPUT_DIR', 'x', '--resume'],
+    /--resume: options come before the KEY VALUE pairs/,
+  ],
+  [['train', '--config-file', demo, '--num-gpus', '4'], /several GPUs or machines is not there yet/],
+  [['train', '--config-file', demo, '--num-machines', '2'], /several GPUs or machines is not there yet/],
+  [['train', '--config-file', demo, '--seed', '-1'], /expected a whole number/],
+  [['train', '--config-file', demo, '--eval-only'], /--eval-only needs weights/],
+  [['embed', '--config-file', demo, '--out', 'x.safetensors'], /missing required argument 'images'/],
+  [['embed', 'a.jpg', '--config-file', demo, '--out', 'x.npz'], /must end in .safetensors/],
+  [['embed', 'a.jpg', '--config-file', demo, '--out', 'x.safetensors'], /embed needs weights/],
+];
+
+for (const [args, message] of wrong) {
+  test(`reid-native ${args.join(' ').replace(demo, 'F.yml')}: exit code 2`, async () => {
+    const { code, stderr } = await reidNative(args);
+    assert.match(stderr, message);
+    assert.equal(code, 2);
+    assert.doesNotMatch(stderr, /\n\s+at /, 'no stack');
+  });
+}
+
+test('an error while running: exit code 1, one line, a stack on demand', async () => {
+  const args = ['train', '--config-file', 'no-such-file.yml'];
+  const short = await reidNative(args);
+  assert.equal(short.code, 1);
+  assert.match(short.stderr, /^error: .*no-such-file.yml.*\n$/);
+  for (const [more, env] of [
+    [['--verbose'], {}],
+    [[], { DEBUG: '1' }],
+  ] as const) {
+    const long = await reidNative([...args, ...more], env);
+    assert.equal(long.code, 1);
+    assert.match(long.stderr, /\n\s+at /);
+  }
+});
