@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { createRequire } from 'node:module';
 import { availableParallelism, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
-import { run, tail } from './run.mjs';
+import { probe, run, tail } from './run.mjs';
 import { contentHash, filesUnder, readStamp, writeStamp } from './stamps.mjs';
 import { SetupError } from './ui.mjs';
 
@@ -125,6 +125,21 @@ export async function buildNative(root, libtorch, { onProgress, onNote }) {
   if (built.code !== 0 || !existsSync(paths.addon)) {
     throw failed(paths, built.output, 'the addon could not be compiled', root);
   }
+  checkLoads(paths.addon, libtorch);
+}
+
+// Better here than at the user's first import: a library that is missing shows only when the addon is loaded.
+function checkLoads(addon, libtorch) {
+  const loaded = probe(process.execPath, ['-e', `require(${JSON.stringify(addon)})`]);
+  if (loaded.ok) return;
+  throw new SetupError('the addon was built but does not load', {
+    output: loaded.text.split('\n').find((line) => /Error: /.test(line)) ?? tail(loaded.text, 5),
+    found: [`libtorch ${libtorch.version} at ${libtorch.root}`],
+    fix: [
+      'npm run setup -- --relocate   (looks for libtorch again)',
+      ...(libtorch.variant === 'cuda' ? ['npm run setup -- --cpu   (does without CUDA)'] : []),
+    ],
+  });
 }
 
 // CMake refuses a cache made in another folder (a copied clone) or by a build tool that is gone.
