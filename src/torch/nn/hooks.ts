@@ -126,7 +126,9 @@ class BackwardLink {
   private readonly preHooks: readonly Entry<BackwardPreFn>[];
   private gradOutput: Grads | null = null;
   private inputCount = 0;
-  private inputIndices: number[] | null = null;
+  /** Whether an input requires a gradient, so that there is a node around the inputs. */
+  private inputsWrapped = false;
+  private inputMetas: (Meta | null)[] = [];
 
   constructor(
     module: AnyModule,
@@ -142,10 +144,14 @@ class BackwardLink {
     this.inputCount = args.length;
     const indices = needingGrad(args);
     if (indices.length === 0) return args;
-    const tensors = indices.map((i) => args[i] as Tensor);
-    const metas: Meta[] = tensors.map(({ shape, dtype, device }) => ({ shape, dtype, device }));
-    const wrapped = identityNode(tensors, (grads) => this.onInputGrads(grads, metas));
-    this.inputIndices = indices;
+    this.inputMetas = args.map((a) =>
+      a instanceof Tensor ? { shape: a.shape, dtype: a.dtype, device: a.device } : null,
+    );
+    this.inputsWrapped = true;
+    const wrapped = identityNode(
+      indices.map((i) => args[i] as Tensor),
+      (grads) => this.onInputGrads(grads, indices),
+    );
     return spread(args, indices, wrapped);
   }
 
@@ -174,7 +180,7 @@ class BackwardLink {
       if (replaced === undefined || replaced === null) continue;
       gradOutput = sameCount(replaced, count, 'Backward pre hook', 'grad_output', this.module);
     }
-    if (this.inputIndices === null) {
+    if (!this.inputsWrapped) {
       warnNoInput();
       const none: Grads = new Array<null>(this.inputCount).fill(null);
       for (const hook of this.hooks) {
@@ -195,24 +201,22 @@ class BackwardLink {
     return indices.map((i) => gradOutput[i] ?? null);
   }
 
-  private onInputGrads(grads: Grads, metas: Meta[]): (Tensor | null)[] | undefined {
+  private onInputGrads(grads: Grads, indices: number[]): (Tensor | null)[] | undefined {
     // Null: the gradient came to the inputs another way than through the outputs (double backward).
-    if (this.gradOutput === null || this.inputIndices === null) return undefined;
+    if (this.gradOutput === null) return undefined;
     const gradOutput = this.gradOutput;
-    const filled = grads.map((grad, i) => {
-      const meta = metas[i];
-      return grad === null && meta !== undefined
-        ? zeros(meta.shape, { dtype: meta.dtype, device: meta.device })
-        : grad;
+    // As in PyTorch, hooks see zeros for tensors to which no gradient came.
+    let gradInput: Grads = scatter(grads, indices, this.inputCount).map((grad, i) => {
+      const meta = this.inputMetas[i];
+      return grad === null && meta ? zeros(meta.shape, { dtype: meta.dtype, device: meta.device }) : grad;
     });
-    let gradInput = scatter(filled, this.inputIndices, this.inputCount);
     for (const hook of this.hooks) {
       const replaced = hook.fn(this.module, gradInput, gradOutput);
       if (replaced === undefined || replaced === null) continue;
       gradInput = sameCount(replaced, this.inputCount, 'Backward hook', 'grad_input', this.module);
     }
     this.gradOutput = null;
-    return this.inputIndices.map((i) => gradInput[i] ?? null);
+    return indices.map((i) => gradInput[i] ?? null);
   }
 }
 

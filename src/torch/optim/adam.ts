@@ -31,7 +31,7 @@ export interface AdamGroup extends ParamGroup {
 /** What Adam and AdamW share: all but the defaults. */
 abstract class AdamBase extends Optimizer<AdamGroup> {
   constructor(params: Params, options: AdamOptions, weightDecay: number, decoupled: boolean) {
-    super(params, defaultsOf(decoupled ? 'AdamW' : 'Adam', { weightDecay, ...options }, decoupled));
+    super(params, defaultsOf(decoupled ? 'AdamW' : 'Adam', options, weightDecay, decoupled));
   }
 
   protected get hyperKeys(): readonly string[] {
@@ -96,8 +96,19 @@ function fresh(name: string, param: Tensor): Tensor {
 }
 
 /** Keys and their order are those of PyTorch's groups, so that state dicts are interchangeable. */
-function defaultsOf(who: string, options: AdamOptions, decoupled: boolean): Record<string, unknown> {
-  const { lr = 1e-3, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0, amsgrad = false } = options;
+function defaultsOf(
+  who: string,
+  options: AdamOptions,
+  defaultDecay: number,
+  decoupled: boolean,
+): Record<string, unknown> {
+  const {
+    lr = 1e-3,
+    betas = [0.9, 0.999],
+    eps = 1e-8,
+    weightDecay = defaultDecay,
+    amsgrad = false,
+  } = options;
   const { maximize = false, fused = null } = options;
   checkRange(who, 'lr', lr);
   checkRange(who, 'eps', eps);

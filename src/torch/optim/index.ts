@@ -1,6 +1,7 @@
 export { Adam, type AdamGroup, type AdamOptions, AdamW } from './adam.js';
 export { type ClipNormOptions, clipEachGradNorm_, clipGradNorm_, clipGradValue_ } from './clip.js';
 export {
+  type Bucket,
   Optimizer,
   type ParamGroup,
   type ParamGroupInit,

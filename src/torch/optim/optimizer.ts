@@ -76,6 +76,14 @@ export abstract class Optimizer<G extends ParamGroup = ParamGroup> {
    */
   addParamGroup(init: ParamGroupInit): void {
     const who = this.constructor.name;
+    if (
+      typeof init !== 'object' ||
+      init === null ||
+      typeof init.params !== 'object' ||
+      init.params === null
+    ) {
+      throw new TypeError(`${who}: a parameter group is an object with 'params', got ${typeof init}`);
+    }
     const given: (Tensor | [string, Tensor])[] =
       init.params instanceof Tensor ? [init.params] : [...init.params];
     const params = given.map((p) => (Array.isArray(p) ? p[1] : p));

@@ -1,6 +1,7 @@
 import { noGrad } from '../autograd.js';
 import { float32 } from '../dtype.js';
 import { tensor as makeTensor, zeros_like } from '../ops.js';
+import { PyTuple } from '../serialization/values.js';
 import { Tensor } from '../tensor.js';
 import type { ParamGroup, ParamState } from './optimizer.js';
 
@@ -21,7 +22,8 @@ export function packState(
   const numbers = new Map<Tensor, number>();
   const param_groups = groups.map(({ params, ...rest }) => {
     for (const p of params) numbers.set(p, numbers.size);
-    return { ...rest, params: params.map((p) => numbers.get(p) as number) };
+    const hyper = Object.entries(rest).map(([key, value]) => [key, key === 'betas' ? asTuple(value) : value]);
+    return { ...Object.fromEntries(hyper), params: params.map((p) => numbers.get(p) as number) };
   });
   const packed = new Map<number, ParamState>();
   for (const [param, entry] of state) {
@@ -29,6 +31,11 @@ export function packState(
     if (number !== undefined) packed.set(number, { ...entry });
   }
   return { state: packed, param_groups };
+}
+
+/** PyTorch keeps the betas as a tuple. */
+function asTuple(value: unknown): unknown {
+  return Array.isArray(value) ? new PyTuple(...value) : value;
 }
 
 /** State by parameter and hyper-parameters by group, ready to be taken over. */
