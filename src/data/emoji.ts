@@ -159,6 +159,11 @@ function plan(vendors: readonly Vendor[], limit: number): { pictures: Picture[];
   return { pictures, counts };
 }
 
+/** What the whole set holds, without rendering it. */
+export function countEmoji(): Counts {
+  return plan(loadVendors(), Number.POSITIVE_INFINITY).counts;
+}
+
 function empty(): { ids: number; images: number } {
   return { ids: 0, images: 0 };
 }

@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import sharp from 'sharp';
+import { prepareCommand } from '../../src/cli/prepare.js';
 import { EmojiReID } from '../../src/data/datasets/index.js';
-import { prepareEmoji } from '../../src/data/emoji.js';
+import { countEmoji, prepareEmoji } from '../../src/data/emoji.js';
 
 const root = mkdtempSync(join(tmpdir(), 'reid-emoji-'));
 after(() => rmSync(root, { recursive: true }));
@@ -51,6 +52,29 @@ test('renders the demo set: limited, complete, skipped, extended', async () => {
   assert.equal((await prepareEmoji({ root, limit: 4 })).skipped, true);
 });
 
+test('the whole set has the published size', () => {
+  assert.deepEqual(countEmoji(), {
+    train: { ids: 629, images: 3686 },
+    query: { ids: 563, images: 563 },
+    gallery: { ids: 564, images: 2748 },
+  });
+});
+
 test('the limit must make sense', async () => {
   await assert.rejects(prepareEmoji({ root, limit: 0 }), /positive number of identities/);
+});
+
+test('reid-native prepare emoji says what it did', async (context) => {
+  const lines: string[] = [];
+  context.mock.method(console, 'log', (line: string) => lines.push(line));
+  const own = join(root, 'cli');
+  const run = (): Promise<unknown> =>
+    prepareCommand().parseAsync(['emoji', '--root', own, '--limit', '1'], { from: 'user' });
+  await run();
+  assert.match(
+    lines.join('\n'),
+    /Rendered .*cli\/emoji-reid in .* s\n {2}train {4}\d pictures of 1 identities\n/,
+  );
+  await run();
+  assert.match(lines.join('\n'), /Already complete: /);
 });

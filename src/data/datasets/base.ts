@@ -1,0 +1,117 @@
+import { existsSync } from 'node:fs';
+import type { Label } from '../labels.js';
+import { pipeTable } from './table.js';
+
+/** One picture of a dataset. */
+export interface ImageItem {
+  readonly imgPath: string;
+  /** Identity: a string such as `Market1501`'s `market1501_2` in training sets, a number in query and gallery. */
+  readonly pid: Label;
+  /** Camera, named as the identity is. */
+  readonly camid: Label;
+}
+
+export interface DatasetOptions {
+  /** Folder that holds the datasets; default {@link datasetsRoot}. */
+  root?: string;
+  /** Train on query and gallery too (DATASETS.COMBINEALL). */
+  combineAll?: boolean;
+}
+
+/** What the dataset registry holds. */
+export type DatasetClass = new (options?: DatasetOptions) => ImageDataset;
+
+/** `$FASTREID_DATASETS`, else `datasets` under the current folder. */
+export function datasetsRoot(): string {
+  return process.env.FASTREID_DATASETS || 'datasets';
+}
+
+/**
+ * A re-identification dataset: pictures to train on, query pictures, and the gallery they are looked up in. A
+ * subclass says how each is read; reading happens on first use, since a training run may never need the gallery.
+ */
+export abstract class ImageDataset {
+  /** Prefix of identities in training sets, which keeps several datasets apart. */
+  abstract readonly datasetName: string;
+  /** Identities that are no one: distractors and false detections, left out by `combineAll`. */
+  readonly junkPids: readonly Label[] = [];
+  readonly root: string;
+  readonly #combineAll: boolean;
+  #train: readonly ImageItem[] | undefined;
+  #query: readonly ImageItem[] | undefined;
+  #gallery: readonly ImageItem[] | undefined;
+
+  constructor({ root = datasetsRoot(), combineAll = false }: DatasetOptions = {}) {
+    this.root = root;
+    this.#combineAll = combineAll;
+  }
+
+  protected abstract readTrain(): ImageItem[];
+  protected abstract readQuery(): ImageItem[];
+  protected abstract readGallery(): ImageItem[];
+
+  get train(): readonly ImageItem[] {
+    this.#train ??= this.#combineAll ? [...this.readTrain(), ...this.#testAsTrain()] : this.readTrain();
+    return this.#train;
+  }
+
+  get query(): readonly ImageItem[] {
+    this.#query ??= this.readQuery();
+    return this.#query;
+  }
+
+  get gallery(): readonly ImageItem[] {
+    this.#gallery ??= this.readGallery();
+    return this.#gallery;
+  }
+
+  /** Identities and cameras, as training sets name them. */
+  protected named(item: ImageItem): ImageItem {
+    const { imgPath, pid, camid } = item;
+    return { imgPath, pid: `${this.datasetName}_${pid}`, camid: `${this.datasetName}_${camid}` };
+  }
+
+  /** Throws when one of `paths` does not exist; the message ends with `help`, which shows the expected layout. */
+  protected require(paths: readonly string[], help: string): void {
+    for (const path of paths) {
+      if (!existsSync(path)) throw new Error(`${this.constructor.name}: '${path}' does not exist.\n${help}`);
+    }
+  }
+
+  /** Table of the training set, as FastReID prints it. */
+  showTrain(): string {
+    return this.#table([['train', this.train]]);
+  }
+
+  /** Table of query and gallery. */
+  showTest(): string {
+    return this.#table([
+      ['query', this.query],
+      ['gallery', this.gallery],
+    ]);
+  }
+
+  #table(subsets: [string, readonly ImageItem[]][]): string {
+    const rows = subsets.map(([name, items]) => {
+      const { ids, images, cameras } = countItems(items);
+      return [name, String(ids), String(images), String(cameras)];
+    });
+    const table = pipeTable(['subset', '# ids', '# images', '# cameras'], rows);
+    return `=> Loaded ${this.constructor.name}\n${table}`;
+  }
+
+  #testAsTrain(): ImageItem[] {
+    return [...this.query, ...this.gallery]
+      .filter(({ pid }) => !this.junkPids.includes(pid))
+      .map(({ imgPath, pid, camid }) => this.named({ imgPath, pid: `test_${pid}`, camid: `test_${camid}` }));
+  }
+}
+
+/** Numbers of identities, images and cameras. */
+export function countItems(items: readonly ImageItem[]): { ids: number; images: number; cameras: number } {
+  return {
+    ids: new Set(items.map(({ pid }) => pid)).size,
+    images: items.length,
+    cameras: new Set(items.map(({ camid }) => camid)).size,
+  };
+}
