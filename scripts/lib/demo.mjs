@@ -72,7 +72,15 @@ export function lastResults(text, dataset) {
       const name = match[1] ?? dataset;
       found[name] = { ...found[name], [match[2]]: value };
     }
-    if (Object.values(found).some((measures) => 'mAP' in measures)) return found;
+    if (Object.values(found).some((measures) => 'mAP' in measures)) {
+      return Object.fromEntries(Object.entries(found).map(([name, measures]) => [name, inOrder(measures)]));
+    }
   }
   return null;
+}
+
+// Rank-1, Rank-5, Rank-10, then the averages: metrics.json has its keys in the alphabet's order.
+function inOrder(measures) {
+  const place = (name) => (name.startsWith('Rank-') ? Number(name.slice(5)) : Number.MAX_SAFE_INTEGER);
+  return Object.fromEntries(Object.entries(measures).sort(([a], [b]) => place(a) - place(b)));
 }

@@ -47,4 +47,6 @@ test('the last evaluation is found, behind training lines and a torn one', () =>
   const two = demo.lastResults(line({ 'A/mAP': 1, 'B/mAP': 2, 'B/Rank-1': 3 }), 'x');
   assert.deepEqual(two, { A: { mAP: 1 }, B: { mAP: 2, 'Rank-1': 3 } });
   assert.equal(demo.lastResults(line({ loss: 1 }), 'x'), null);
+  const sorted = demo.lastResults(line({ 'Rank-1': 1, 'Rank-10': 3, 'Rank-5': 2, mAP: 4, mINP: 5 }), 'x');
+  assert.deepEqual(Object.keys(sorted?.x ?? {}), ['Rank-1', 'Rank-5', 'Rank-10', 'mAP', 'mINP']);
 });
