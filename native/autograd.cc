@@ -271,10 +271,10 @@ void Hold(AutogradContext* context, const std::shared_ptr<CountedCallback>& call
 // An identity in the graph: its backward shows the gradients to JavaScript, which may replace them.
 struct IdentityFunction : torch::autograd::Function<IdentityFunction> {
   static variable_list forward(AutogradContext* context, std::shared_ptr<CountedCallback> callback,
-                               variable_list tensors) {
+                               at::TensorList tensors) {
     context->set_materialize_grads(false);
     Hold(context, callback);
-    return tensors;
+    return tensors.vec();
   }
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     variable_list result;
@@ -299,7 +299,7 @@ struct ForwardResult {
 // A function whose forward and backward are JavaScript. `forward` has gradients switched off, as in PyTorch.
 struct JsFunction : torch::autograd::Function<JsFunction> {
   static variable_list forward(AutogradContext* context, std::function<ForwardResult()> run,
-                               std::shared_ptr<CountedCallback> callback, variable_list) {
+                               std::shared_ptr<CountedCallback> callback, at::TensorList) {
     ForwardResult result = run();
     Hold(context, callback);
     context->set_materialize_grads(result.materialize);
@@ -335,7 +335,7 @@ Napi::Value Identity(const Napi::CallbackInfo& info) {
       if (!tensor.defined()) throw TypeError("identity needs tensors");
     }
     auto callback = std::make_shared<CountedCallback>(Current(), info[1]);
-    return Ids(info.Env(), IdentityFunction::apply(callback, tensors));
+    return Ids(info.Env(), IdentityFunction::apply(callback, at::TensorList(tensors)));
   });
 }
 
@@ -358,7 +358,7 @@ Napi::Value ApplyFunction(const Napi::CallbackInfo& info) {
       result.materialize = Napi::Value(parts[4u]).ToBoolean();
       return result;
     };
-    return Ids(info.Env(), JsFunction::apply(run, callback, inputs));
+    return Ids(info.Env(), JsFunction::apply(run, callback, at::TensorList(inputs)));
   });
 }
 
