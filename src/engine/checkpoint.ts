@@ -3,7 +3,7 @@ import { basename, join, resolve } from 'node:path';
 import { logger } from '../logger.js';
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
-import { writeFileAtomic } from './files.js';
+import { removeLeftovers, writeFileAtomic } from './files.js';
 import { formatLoadReport, type LoadReport } from './load-report.js';
 
 /** A thing with state besides the model: optimizer, scheduler. */
@@ -49,6 +49,7 @@ export class Checkpointer {
   async save(name: string, extra: Record<string, unknown> = {}): Promise<string> {
     if (!this.saveDir) return '';
     mkdirSync(this.saveDir, { recursive: true });
+    removeLeftovers(this.saveDir);
     const content = new Map<string, unknown>([['model', this.model.stateDict()]]);
     for (const [key, part] of Object.entries(this.checkpointables)) content.set(key, part.stateDict());
     for (const [key, value] of Object.entries(extra)) content.set(key, value);

@@ -130,8 +130,12 @@ function iterate<B>(loader: AsyncIterable<B> | Iterable<B>): AsyncIterator<B> | 
   return Symbol.asyncIterator in loader ? loader[Symbol.asyncIterator]() : loader[Symbol.iterator]();
 }
 
-/** Frees a batch now, not at some later collection: its tensors live outside of every scope. */
+/**
+ * Frees a loader's batch now, not at some later collection: its tensors live outside of every scope. Plain tensors
+ * are left alone, as whoever made them may use them again.
+ */
 export function disposeBatch(batch: unknown): void {
+  if (batch instanceof torch.Tensor) return;
   const dispose = (batch as { dispose?: unknown } | null)?.dispose;
   if (typeof dispose === 'function') dispose.call(batch);
 }

@@ -13,7 +13,7 @@ export class ProgressBar extends HookBase {
     this.bars = new cliProgress.MultiBar({
       format: '{bar} {percentage}% | epoch {epoch}/{epochs} iter {value}/{total} | {losses}| eta {left}',
       barsize: 24,
-      hideCursor: true,
+      hideCursor: false,
       clearOnComplete: true,
       stream: process.stdout,
       gracefulExit: false,

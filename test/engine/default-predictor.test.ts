@@ -1,0 +1,51 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { loadImages } from '../../src/data/index.js';
+import { Checkpointer, DefaultPredictor } from '../../src/engine/index.js';
+import { setQuiet } from '../../src/logger.js';
+import { buildModel } from '../../src/modeling/index.js';
+import type * as torch from '../../src/torch/index.js';
+import { tinyConfig, writeTinySet } from './tiny.js';
+
+setQuiet(true);
+const folder = mkdtempSync(join(tmpdir(), 'reid-predictor-'));
+const paths = [1, 2, 3, 4, 5].map((id) => join(folder, `emoji-reid/query/000${id}_c1s1_000001_01.jpg`));
+const cfg = tinyConfig(folder, ['MODEL.WEIGHTS', join(folder, 'weights.pth')]);
+
+before(async () => {
+  await writeTinySet(folder);
+  await new Checkpointer(
+    buildModel(cfg, () => {}),
+    folder,
+  ).save('weights');
+});
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+const rows = (t: torch.Tensor): number[][] => t.toArray() as number[][];
+
+test('features of files, of their bytes, and of a ready batch are the same, whatever the batch size', async () => {
+  const predictor = await DefaultPredictor.create(cfg);
+  const fromPaths = await predictor.embed(paths);
+  assert.deepEqual(fromPaths.shape, [5, 16]);
+  const progress: number[] = [];
+  const fromBytes = await predictor.embed(
+    paths.map((path) => readFileSync(path)),
+    { batchSize: 2, onProgress: (done) => progress.push(done) },
+  );
+  assert.deepEqual(progress, [2, 4, 5]);
+  const ready = predictor.call(await loadImages(paths, 32, 32));
+  for (const other of [fromBytes, ready]) {
+    assert.ok(Number(other.sub(fromPaths).abs().max().item()) < 1e-5);
+  }
+  assert.equal(predictor.model.training, false);
+  assert.deepEqual(rows(await predictor.embed(paths)), rows(fromPaths));
+});
+
+test('an image that is not there, and no images, are errors', async () => {
+  const predictor = await DefaultPredictor.create(cfg);
+  await assert.rejects(predictor.embed([paths[0], 'gone.jpg']), /gone\.jpg/);
+  await assert.rejects(predictor.embed([]), /there are no images/);
+});
