@@ -89,8 +89,7 @@ export interface Native {
   unlikeLayouts(ids: number[], others: number[][]): number[];
   // serialization.cc
   allocateBytes(length: number): number;
-  borrowBytes(id: number, byteOffset: number, byteLength: number): ArrayBuffer;
-  releaseBytes(buffer: ArrayBuffer): void;
+  copyBytes(id: number, byteOffset: number, bytes: Uint8Array, intoTensor: boolean): void;
   // context.cc
   version(): string;
   deviceInfo(): { cudaBuilt: boolean; cudaDevices: number; cpuCapability: string; jpeg: boolean };

@@ -5,11 +5,11 @@ import { open } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
 import { ByteReader, readFully } from './byte-reader.js';
 import { type Identified, identify } from './identify.js';
-import type { PendingRead } from './memory.js';
+import { bufferFor, type PendingRead } from './memory.js';
 import { TensorHost } from './tensor-host.js';
 import { type UnpickleOptions, Unpickler } from './unpickler.js';
 import { FileFormatError } from './values.js';
-import { readZipDirectory, type ZipEntry } from './zip-reader.js';
+import { readZipDirectory, stored, type ZipEntry } from './zip-reader.js';
 
 export interface LoadOptions {
   /** Objects of unknown classes become `PyOpaque`, inert data, instead of an error. Default: false. */
@@ -31,6 +31,7 @@ const legacyMagic = 0x1950a86a20f9469cfc6cn;
 
 /** Content of a small entry, with its checksum verified. */
 function readEntry(fd: number, entry: ZipEntry, limit: number): Buffer {
+  stored(entry);
   if (entry.size > limit)
     throw new FileFormatError(`${entry.name} has ${entry.size} bytes, more than the ${limit} allowed`);
   const buffer = Buffer.allocUnsafe(entry.size);
@@ -60,7 +61,7 @@ function parseZip(fd: number, size: number, options: UnpickleOptions): Parsed {
   const content = (key: string): ZipEntry => {
     const entry = entries.get(`data/${key}`);
     if (!entry) throw new FileFormatError(`the storage ${JSON.stringify(key)} is not in the archive`);
-    return entry;
+    return stored(entry);
   };
   const host = new TensorHost(size, (key, bytes) => {
     const entry = content(key);
@@ -177,7 +178,8 @@ export async function load(path: string, options: LoadOptions = {}): Promise<unk
     for (const read of reads) read.bytes.keep();
     for (const tensor of host.tensors) tensor.keep();
     try {
-      for (const read of reads) await read.read(file);
+      const buffer = bufferFor(reads);
+      for (const read of reads) await read.read(file, buffer);
     } catch (error) {
       host.dispose();
       throw error;
@@ -197,7 +199,8 @@ export function loadSync(path: string, options: LoadOptions = {}): unknown {
   try {
     const { value, host, reads } = parse(fd, options);
     guarded(host, () => {
-      for (const read of reads) read.readSync(fd);
+      const buffer = bufferFor(reads);
+      for (const read of reads) read.readSync(fd, buffer);
     });
     host.release();
     return value;

@@ -12,7 +12,7 @@ import { dtypeFromSafetensors, safetensorsName } from './dtypes.js';
 import { identify } from './identify.js';
 import { duplicateKey } from './json-keys.js';
 import { nameFile } from './load.js';
-import { bytesOf, PendingRead, storageView } from './memory.js';
+import { bytesOf, PendingRead, pieceBytes, storageView } from './memory.js';
 import { FileFormatError } from './values.js';
 
 /** Tensors by name, and the texts that came with them. */
@@ -142,13 +142,14 @@ function read(fd: number): SafetensorsMap {
   const { tensors, metadata } = parseHeader(text, file.size - dataAt);
   const result = new SafetensorsMap();
   result.metadata = metadata;
+  const buffer = new Uint8Array(Math.min(pieceBytes, Math.max(1, file.size - dataAt)));
   try {
     for (const { name, dtype, shape, start, end } of tensors) {
       const pending = new PendingRead(`tensor ${JSON.stringify(name)}`, end - start);
       try {
         pending.position = dataAt + start;
         pending.boolean = dtype.name === 'bool';
-        pending.readSync(fd);
+        pending.readSync(fd, buffer);
         const stride = shape.map((_, i) =>
           shape.slice(i + 1).reduce((product, size) => product * Math.max(size, 1), 1),
         );

@@ -8,7 +8,7 @@ import { Parameter } from '../nn/parameter.js';
 import { Tensor } from '../tensor.js';
 import { writeAtomic, writeAtomicSync } from './atomic-file.js';
 import { dtypeNamed, storageClasses } from './dtypes.js';
-import { bytesOf, crc32Of, storageOf, storageView } from './memory.js';
+import { bytesOf, storageOf, storageView } from './memory.js';
 import { isPlain, maxDepth, Pickler } from './pickler.js';
 import { OrderedDict } from './values.js';
 import { ZipLayout } from './zip-writer.js';
@@ -162,32 +162,36 @@ class Archive {
   *pieces(): Generator<Uint8Array> {
     const layout = new ZipLayout();
     const checksums = createHash('sha256');
-    const small = (name: string, content: Buffer): Buffer => {
+    const whole = (name: string, content: Buffer): Buffer => {
       const crc = crc32(content);
       checksums.update(`${name} ${crc}\n`);
-      return Buffer.concat([layout.begin(`archive/${name}`, content.length, crc), content]);
+      return Buffer.concat([layout.begin(`archive/${name}`, content.length), content, layout.endEntry(crc)]);
     };
-    yield small('data.pkl', this.#pickle);
-    yield small('byteorder', Buffer.from('little'));
+    yield whole('data.pkl', this.#pickle);
+    yield whole('byteorder', Buffer.from('little'));
     for (const [i, content] of this.#contents.entries()) {
       const bytes = content.numel() * content.dtype.itemsize;
       const local = content.device.type === 'cpu' ? content : content.cpu().keep();
+      let crc = 0;
       try {
-        const crc = crc32Of(local, bytes);
-        checksums.update(`${i} ${crc}\n`);
-        yield layout.begin(`archive/data/${i}`, bytes, crc);
-        yield* bytesOf(local, bytes);
+        yield layout.begin(`archive/data/${i}`, bytes);
+        for (const piece of bytesOf(local, bytes)) {
+          crc = crc32(piece, crc);
+          yield piece;
+        }
       } finally {
         local.dispose();
       }
+      checksums.update(`${i} ${crc}\n`);
+      yield layout.endEntry(crc);
     }
-    yield small('version', Buffer.from('3\n'));
+    yield whole('version', Buffer.from('3\n'));
     // PyTorch's form: forty decimal digits that depend on the content.
-    const id = BigInt(`0x${checksums.digest('hex')}`)
+    const id = BigInt(`0x${checksums.copy().digest('hex')}`)
       .toString()
       .padStart(40, '0')
       .slice(-40);
-    yield small('.data/serialization_id', Buffer.from(id));
+    yield whole('.data/serialization_id', Buffer.from(id));
     yield layout.end();
   }
 

@@ -90,8 +90,8 @@ export class TensorHost implements Host {
       });
     }
     if (name === 'bool') storage.read.boolean = true;
-    if (spec.requiresGrad) tensor.requiresGrad_(true);
     this.tensors.push(tensor);
+    if (spec.requiresGrad) tensor.requiresGrad_(true);
     return tensor;
   }
 

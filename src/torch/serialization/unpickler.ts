@@ -108,7 +108,7 @@ export class Unpickler implements Context {
 
   /** Drops the last value, or the mark if that is last. */
   discard(): void {
-    if ((this.#marks.at(-1) ?? -1) === this.#stack.length - 1) this.popMark();
+    if (this.#marks.at(-1) === this.#stack.length - 1) this.popMark();
     else this.pop();
   }
 

@@ -15,6 +15,8 @@ export interface ZipEntry {
   size: number;
   /** 0 where the writer left it out, as PyTorch can be told to. */
   crc32: number;
+  /** PyTorch stores without compression, except for programs. */
+  compressed: boolean;
 }
 
 const maxEntries = 1 << 20;
@@ -124,22 +126,26 @@ export function readZipDirectory(fd: number, fileSize: number): Map<string, ZipE
       at = end;
       continue;
     }
-    if (central.readUInt16LE(at + 10) !== 0 || packed !== size) {
-      throw new FileFormatError(
-        `${JSON.stringify(fullName)} is compressed. PyTorch stores without compression: the file was re-packed, or is no checkpoint`,
-      );
-    }
     folder ??= fullName.slice(0, fullName.indexOf('/') + 1);
     if (!fullName.startsWith(folder))
       throw new FileFormatError('a zip archive, but not one that PyTorch wrote');
     if (found.has(name)) throw damaged(`${fullName} is there twice`);
     const local = slice(fd, fileSize, headerAt, localSize);
     const position = headerAt + localSize + local.readUInt16LE(26) + local.readUInt16LE(28);
-    if (local.readUInt32LE(0) !== 0x04034b50 || position + size > directory.position) {
+    if (local.readUInt32LE(0) !== 0x04034b50 || position + packed > directory.position) {
       throw damaged(`${fullName} is not where its directory says`);
     }
-    found.set(name, { name, position, size, crc32: central.readUInt32LE(at + 16) });
+    const compressed = central.readUInt16LE(at + 10) !== 0 || packed !== size;
+    found.set(name, { name, position, size, crc32: central.readUInt32LE(at + 16), compressed });
     at = end;
   }
   return found;
+}
+
+/** The entry, whose content can be read as it lies in the file. */
+export function stored(entry: ZipEntry): ZipEntry {
+  if (!entry.compressed) return entry;
+  throw new FileFormatError(
+    `${entry.name} is compressed. PyTorch stores without compression: the file was packed again by another program`,
+  );
 }

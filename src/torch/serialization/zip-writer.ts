@@ -5,6 +5,8 @@
 
 const alignment = 64;
 const max32 = 0xffffffff;
+/** Names are UTF-8; checksums follow the contents. */
+const flags = 0x0808;
 
 interface Written {
   name: Buffer;
@@ -30,9 +32,10 @@ export class ZipLayout {
   readonly #written: Written[] = [];
   #at = 0;
 
-  /** The header of an entry of `size` bytes; the content must follow at once. */
-  begin(name: string, size: number, crc32: number): Buffer {
+  /** The header of an entry of `size` bytes; the content must follow at once, and then `endEntry`. */
+  begin(name: string, size: number): Buffer {
     const encoded = Buffer.from(name, 'utf8');
+    // The checksum follows the content, so that large contents are passed over once.
     const wide = size >= max32 ? zip64Field([size, size]) : Buffer.alloc(0);
     // PyTorch's padding: an extra field "FB" filled with Z.
     const unpadded = this.#at + 30 + encoded.length + wide.length + 4;
@@ -42,17 +45,35 @@ export class ZipLayout {
     const fixed = Buffer.alloc(30);
     fixed.writeUInt32LE(0x04034b50, 0);
     fixed.writeUInt16LE(wide.length > 0 ? 45 : 20, 4);
-    fixed.writeUInt16LE(0x0800, 6); // the name is UTF-8
+    fixed.writeUInt16LE(flags, 6);
     fixed.writeUInt16LE(0x21, 12); // 1 January 1980, so that equal contents make equal files
-    fixed.writeUInt32LE(crc32, 14);
     fixed.writeUInt32LE(Math.min(size, max32), 18);
     fixed.writeUInt32LE(Math.min(size, max32), 22);
     fixed.writeUInt16LE(encoded.length, 26);
     fixed.writeUInt16LE(wide.length + padding.length, 28);
     const header = Buffer.concat([fixed, encoded, wide, padding]);
-    this.#written.push({ name: encoded, crc32, size, position: this.#at });
+    this.#written.push({ name: encoded, crc32: 0, size, position: this.#at });
     this.#at += header.length + size;
     return header;
+  }
+
+  /** What follows the content of the entry begun last. */
+  endEntry(crc32: number): Buffer {
+    const entry = this.#written[this.#written.length - 1] as Written;
+    entry.crc32 = crc32;
+    const wide = entry.size >= max32;
+    const descriptor = Buffer.alloc(wide ? 24 : 16);
+    descriptor.writeUInt32LE(0x08074b50, 0);
+    descriptor.writeUInt32LE(crc32, 4);
+    if (wide) {
+      descriptor.writeBigUInt64LE(BigInt(entry.size), 8);
+      descriptor.writeBigUInt64LE(BigInt(entry.size), 16);
+    } else {
+      descriptor.writeUInt32LE(entry.size, 8);
+      descriptor.writeUInt32LE(entry.size, 12);
+    }
+    this.#at += descriptor.length;
+    return descriptor;
   }
 
   /** The directory, which ends the file. */
@@ -66,7 +87,7 @@ export class ZipLayout {
       fixed.writeUInt32LE(0x02014b50, 0);
       fixed.writeUInt16LE(wide.length > 0 ? 45 : 20, 4);
       fixed.writeUInt16LE(wide.length > 0 ? 45 : 20, 6);
-      fixed.writeUInt16LE(0x0800, 8);
+      fixed.writeUInt16LE(flags, 8);
       fixed.writeUInt16LE(0x21, 14);
       fixed.writeUInt32LE(crc32, 16);
       fixed.writeUInt32LE(wideSize ? max32 : size, 20);
