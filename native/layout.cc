@@ -8,6 +8,7 @@ namespace rn {
 namespace {
 
 bool SameLayout(const at::Tensor& a, const at::Tensor& b) {
+  if (b.layout() != at::kStrided) throw TypeError("a gradient is sparse; this optimizer needs dense ones");
   if (a.sizes() != b.sizes()) return false;
   for (int64_t d = 0; d < a.dim(); ++d) {
     if (a.size(d) > 1 && a.stride(d) != b.stride(d)) return false;

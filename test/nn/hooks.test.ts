@@ -391,3 +391,93 @@ test('hooks: Python sees the same', (t) => {
   if (!pythonTorch()) return t.skip(pythonTorchMissing);
   assert.deepEqual(runPython(PROGRAM, null), expected);
 });
+
+test('hooks: removal during a call', () => {
+  const m = new Scale();
+  const log: string[] = [];
+  const first = m.registerForwardHook(() => {
+    log.push('first');
+    first.remove();
+    second.remove();
+  });
+  const second = m.registerForwardHook(() => void log.push('second'));
+  m.registerForwardHook(() => void log.push('third'));
+  const x = torch.ones([1]).requiresGrad_();
+  m.call(x);
+  m.call(x);
+  assert.deepEqual(log, ['first', 'third', 'third']);
+
+  const backward = m.registerFullBackwardHook(() => {
+    log.push('backward');
+    backward.remove();
+  });
+  m.call(m.call(x)).sum().backward();
+  m.call(x).sum().backward();
+  // Both calls were made while the hook was there.
+  assert.deepEqual(log.slice(3), ['third', 'third', 'backward', 'backward', 'third']);
+  {
+    using _handle = m.registerForwardPreHook(() => void log.push('scoped'));
+    m.call(x);
+  }
+  m.call(x);
+  assert.deepEqual(log.slice(8), ['scoped', 'third', 'third']);
+});
+
+test('hooks: an exception comes out as it was thrown, and the module works on', () => {
+  for (const mode of ['auto', 'queue'] as const) {
+    torch.autograd.setBackwardMode(mode);
+    try {
+      const m = new Scale();
+      const thrown = new Error('from the hook');
+      const handle = m.registerFullBackwardHook(() => {
+        throw thrown;
+      });
+      const x = torch.ones([1]).requiresGrad_();
+      assert.throws(
+        () => m.call(x).sum().backward(),
+        (error) => error === thrown,
+      );
+      handle.remove();
+      m.call(x).sum().backward();
+      assert.equal(x.grad?.item(), 2);
+      assert.throws(() => m.registerForwardHook(3 as never), /a hook must be a function/);
+    } finally {
+      torch.autograd.setBackwardMode('auto');
+    }
+  }
+});
+
+test('hooks: a tensor that is kept outlives the call; nothing else is held', () => {
+  const net = new nn.Sequential(new Scale(), new nn.ReLU(), new Scale());
+  const features: Tensor[] = [];
+  const handle = net.at(1).registerForwardHook((_, __, y) => void features.push(y.keep()));
+  net.call(torch.ones([3]));
+  handle.remove();
+  assert.deepEqual(features[0]?.toArray(), [2, 2, 2]);
+  for (const m of net.modules()) m.registerFullBackwardHook(() => undefined);
+  const step = (): void =>
+    torch.scope(() => {
+      net.zeroGrad();
+      net
+        .call(torch.ones([3]).requiresGrad_())
+        .sum()
+        .backward();
+    });
+  step();
+  const before = torch.memoryStats();
+  for (let i = 0; i < 50; i++) step();
+  const after = torch.memoryStats();
+  assert.ok(after.liveTensors <= before.liveTensors && after.liveBytes <= before.liveBytes);
+});
+
+test('hooks: found by pattern, attached to any module', () => {
+  const net = new nn.Sequential(new Scale(), new Scale());
+  const seen: string[] = [];
+  for (const [name, module] of net.find('*')) {
+    module.registerForwardHook((m, args, output) => {
+      seen.push(`${name} ${m.typeName} ${args.length} ${output instanceof torch.Tensor}`);
+    });
+  }
+  net.call(torch.ones([1]));
+  assert.deepEqual(seen, ['0 Scale 1 true', '1 Scale 1 true']);
+});

@@ -427,7 +427,16 @@ test('wrong uses say what is wrong', () => {
   assert.throws(() => new optim.SGD([p, p]), /appears more than once/);
   assert.throws(() => new optim.SGD([p.mul(2)]), /not a leaf/);
   assert.throws(() => new optim.SGD(p as never), /must be a list/);
-  assert.throws(() => new optim.SGD([3 as never]), /SGD/);
+  assert.throws(() => new optim.SGD([3 as never]), /SGD: a parameter group is an object/);
+  const table = new nn.Parameter(torch.ones([5, 2]));
+  torch
+    .embedding(table, torch.tensor([1n, 2n]), -1, false, true)
+    .sum()
+    .backward();
+  for (const fused of [null, false]) {
+    assert.throws(() => new optim.Adam([table], { fused }).step(), /a gradient is sparse/);
+    assert.throws(() => new optim.SGD([table], { fused }).step(), /a gradient is sparse/);
+  }
 });
 
 test('clipping equals Python', (t) => {

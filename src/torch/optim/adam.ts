@@ -46,15 +46,15 @@ abstract class AdamBase extends Optimizer<AdamGroup> {
   ): void {
     const names = group.amsgrad ? WITH_MAXIMUM : WITHOUT_MAXIMUM;
     const [steps = [], ...moments] = this.stateLists(names, params, bucket, fresh);
-    const fused = group.fused === false ? null : this.aligned(params, grads, names.slice(1), moments);
+    const aligned = this.aligned(params, grads, names.slice(1), moments);
     const [expAvgs = [], expAvgSqs = [], maxima = []] = moments;
     aten._foreach_add_(steps, 1);
-    if (fused === null) {
+    if (group.fused === false || aligned === null) {
       withForeach(group, params, grads, { steps, expAvgs, expAvgSqs, maxima });
       return;
     }
     const kernel = group.decoupled_weight_decay ? aten._fused_adamw_ : aten._fused_adam_;
-    kernel(params, fused, expAvgs, expAvgSqs, maxima, steps, {
+    kernel(params, aligned, expAvgs, expAvgSqs, maxima, steps, {
       lr: group.lr,
       beta1: group.betas[0],
       beta2: group.betas[1],

@@ -84,13 +84,13 @@ export class SGD extends Optimizer<SGDGroup> {
     lists: Tensor[][],
     first: boolean,
   ): void {
-    const fused = group.fused === false ? null : this.aligned(params, grads, STATE, lists);
+    const aligned = this.aligned(params, grads, STATE, lists);
     const [buffers = []] = lists;
-    if (fused === null) {
+    if (group.fused === false || aligned === null) {
       withForeach(group, params, grads, buffers, first);
       return;
     }
-    aten._fused_sgd_(params, fused, buffers, {
+    aten._fused_sgd_(params, aligned, buffers, {
       weight_decay: group.weight_decay,
       momentum: group.momentum,
       lr: group.lr,
