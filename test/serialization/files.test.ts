@@ -2,14 +2,17 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
+  closeSync,
   lstatSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -17,7 +20,9 @@ import { after, beforeEach, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import * as torch from '../../src/torch/index.js';
 import { writeAtomic, writeAtomicSync } from '../../src/torch/serialization/atomic-file.js';
-import { repoRoot } from '../support/paths.js';
+import { readZipDirectory } from '../../src/torch/serialization/zip-reader.js';
+import { ZipLayout } from '../../src/torch/serialization/zip-writer.js';
+import { pythonTorch, repoRoot } from '../support/paths.js';
 
 const root = mkdtempSync(join(tmpdir(), 'reid-native-files-'));
 after(() => rmSync(root, { recursive: true, force: true }));
@@ -181,4 +186,45 @@ test('the event loop runs while a file is read and written', async () => {
   await torch.load(path);
   clearInterval(timer);
   assert.ok(whileSaving > 0 && ticks > whileSaving, `${whileSaving}, ${ticks}`);
+});
+
+test('archives beyond 4 GiB are laid out so that they can be read', () => {
+  const path = join(folder, 'sparse.zip');
+  const size = 5 * 2 ** 30;
+  const layout = new ZipLayout();
+  const fd = openSync(path, 'w+');
+  try {
+    // A hole in the file stands for the content: it takes no space.
+    let at = 0;
+    const put = (bytes: Uint8Array): void => {
+      writeSync(fd, bytes, 0, bytes.length, at);
+      at += bytes.length;
+    };
+    for (const [name, length] of [
+      ['data/0', size],
+      ['data/1', 3],
+    ] as const) {
+      put(layout.begin(`archive/${name}`, length));
+      assert.equal(at % 64, 0);
+      at += length;
+      put(layout.endEntry(length % 2 ** 32));
+    }
+    put(layout.end());
+    const entries = readZipDirectory(fd, at);
+    assert.equal(entries.get('data/0')?.size, size);
+    assert.equal(
+      entries.get('data/0')?.position,
+      64 * Math.ceil((30 + 'archive/data/0'.length + 20 + 4) / 64),
+    );
+    assert.equal(entries.get('data/1')?.crc32, 3);
+    assert.ok((entries.get('data/1')?.position ?? 0) > size);
+  } finally {
+    closeSync(fd);
+  }
+  const { command, env } = pythonTorch() ?? {};
+  if (command === undefined) return;
+  const code =
+    'import sys, zipfile; print([(i.file_size, i.CRC) for i in zipfile.ZipFile(sys.argv[1]).infolist()])';
+  const listed = spawnSync(command, ['-c', code, path], { env, encoding: 'utf8' });
+  assert.equal(listed.stdout.trim(), `[(${size}, ${size % 2 ** 32}), (3, 3)]`, listed.stderr);
 });
