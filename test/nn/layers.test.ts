@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as torch from '../../src/torch/index.js';
-import { pythonTorch, pythonTorchMissing } from '../support/paths.js';
+import { assertWithin, deviation } from '../support/closeness.js';
+import { fill } from '../support/fill.js';
+import { goldenPath, pythonTorch, pythonTorchMissing } from '../support/paths.js';
 import { runPython } from '../support/python.js';
 
 const { nn } = torch;
@@ -109,6 +111,7 @@ const cases: Case[] = [
 const PROGRAM = `
 import json, sys, torch
 from torch import nn
+torch.set_num_threads(1)
 def flat(t):
     return t.detach().double().reshape(-1).tolist()
 def facts(case):
@@ -177,10 +180,41 @@ test('layers: text, initial weights, outputs, gradients, state equal to Python t
     cases.map(({ python, input, state = false }) => ({ python, input, state })),
   );
   const threads = torch.getNumThreads();
+  torch.setNumThreads(1);
   cases.forEach((c, i) => {
     assert.deepEqual(facts(c), expected[i], c.python);
   });
   torch.setNumThreads(threads);
+});
+
+test('batch normalisation as in the reference', () => {
+  const data = torch.loadSafetensors(goldenPath('layers.safetensors'));
+  for (const mode of ['train', 'eval']) {
+    const key = `norm_BN/${mode}`;
+    const bn = new nn.BatchNorm2d(32).train(mode === 'train');
+    torch.noGrad(() => {
+      bn.weight!.copy_(fill('weight', [32], (v) => 1 + 0.25 * v));
+      bn.bias!.copy_(fill('bias', [32], (v) => 0.1 * v));
+      bn.running_mean!.copy_(fill('running_mean', [32], (v) => 0.1 * v));
+      bn.running_var!.copy_(fill('running_var', [32], (v) => 1 + 0.5 * ((v + 1) / 2)));
+    });
+    const x = data.get(`${key}/x`)!.clone().requiresGrad_();
+    const y = bn.call(x);
+    y.mul(fill(`cot:${key}`, y.shape))
+      .sum()
+      .backward();
+    const found: [string, Tensor][] = [
+      ['y', y],
+      ['dx', x.grad!],
+      ['d:weight', bn.weight!.grad!],
+      ['d:bias', bn.bias!.grad!],
+      ['after:running_mean', bn.running_mean!],
+      ['after:running_var', bn.running_var!],
+    ];
+    for (const [name, tensor] of found) {
+      assertWithin(deviation(tensor, data.get(`${key}/${name}`)!), 1e-6, `${key}/${name}`);
+    }
+  }
 });
 
 test('initialisers draw as Python does', (t) => {

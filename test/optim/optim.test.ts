@@ -374,6 +374,31 @@ test('state dicts of older PyTorch: numbers for steps, missing keys', () => {
   assert.equal((entry.step as Tensor).item(), 8);
 });
 
+test('the optimizer of a checkpoint that FastReID wrote', () => {
+  const checkpoint = torch.loadSync(goldenPath('osnet_x0_25_filled.pth')) as Map<string, unknown>;
+  const p = new nn.Parameter(torch.ones([2]));
+  const optimizer = new optim.Adam([p], { lr: 1 });
+  optimizer.loadStateDict(checkpoint.get('optimizer'));
+  const { params, ...group } = optimizer.paramGroups[0]!;
+  assert.deepEqual(params, [p]);
+  assert.deepEqual(plain(group), {
+    freeze_status: 'normal',
+    lr: 0.0003,
+    weight_decay: 0.0005,
+    betas: [0.9, 0.999],
+    eps: 1e-8,
+    amsgrad: false,
+    maximize: false,
+    foreach: null,
+    capturable: false,
+    differentiable: false,
+    fused: null,
+    decoupled_weight_decay: false,
+  });
+  p.grad = torch.ones([2]);
+  optimizer.step();
+});
+
 test('a state dict that does not fit changes nothing', () => {
   const p = new nn.Parameter(torch.ones([2]));
   const optimizer = new optim.Adam([p]);
