@@ -7,8 +7,8 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { cosineDistance, DefaultPredictor, getCfg } from '../src/index.js';
-import * as torch from '../src/torch/index.js';
+import { cosineDistance, DefaultPredictor, getCfg } from 'reid-native';
+import * as torch from 'reid-native/torch';
 
 const { values: flags, positionals: queries } = parseArgs({
   options: {

@@ -17,8 +17,8 @@ import {
   ReidEvaluator,
   resolveDevice,
   resultsTable,
-} from '../src/index.js';
-import * as torch from '../src/torch/index.js';
+} from 'reid-native';
+import * as torch from 'reid-native/torch';
 
 const { values: flags, positionals: overrides } = parseArgs({
   options: { 'config-file': { type: 'string', default: 'configs/demo/emoji_r18.yml' } },

@@ -241,8 +241,8 @@ export class DefaultTrainer extends TrainerBase {
     }
     const names = Object.keys(all);
     if (names.length === 0) throw new Error('DATASETS.TESTS is empty: there is nothing to evaluate on');
-    const mode = cfg.COMPAT ? ` (COMPAT: ${cfg.COMPAT})` : '';
-    logger.info(`Evaluation results${mode}:\n${resultsTable(all)}`);
+    const mode = `${cfg.TEST.METRIC} distance, COMPAT: ${cfg.COMPAT || 'none'}`;
+    logger.info(`Evaluation results (${mode}):\n${resultsTable(all)}`);
     return names.length === 1 ? all[names[0]] : all;
   }
 

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import * as torch from '../../src/torch/index.js';
-import { repoRoot } from '../support/paths.js';
+import { pythonTorch, pythonTorchMissing, repoRoot } from '../support/paths.js';
 import { writeTinySet } from './tiny.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'reid-resume-'));
@@ -167,4 +167,38 @@ test('resuming on other data is refused', async () => {
     output,
     /cannot resume: the checkpoint was made on 18 images of 6 identities, batches of 4, now there/,
   );
+});
+
+/** What PyTorch makes of a checkpoint of ours: its own optimizer's and schedulers' state, no state of ours. */
+const REWRITE = `
+import collections, sys, torch
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR
+c = torch.load(sys.argv[1])
+params = [torch.nn.Parameter(v) for k, v in c['model'].items() if 'running' not in k and 'num_batches' not in k]
+groups = [dict(g, params=[params[i] for i in g['params']]) for g in c['optimizer']['param_groups']]
+opt = torch.optim.Adam(groups)
+opt.load_state_dict(c['optimizer'])
+sched = CosineAnnealingLR(opt, T_max=c['lr_sched']['T_max'])
+sched.load_state_dict(c['lr_sched'])
+torch.save({
+    'model': collections.OrderedDict(c['model']), 'optimizer': opt.state_dict(), 'lr_sched': sched.state_dict(),
+    'warmup_sched': c['warmup_sched'], 'epoch': c['epoch'], 'metric': c['metric'],
+}, sys.argv[2])
+`;
+
+test('resuming from a checkpoint of Python: at the next epoch', {
+  skip: pythonTorch() ? false : pythonTorchMissing,
+}, async () => {
+  const { command, env } = pythonTorch() as NonNullable<ReturnType<typeof pythonTorch>>;
+  mkdirSync(join(folder, 'python'));
+  const paths = [join(folder, 'whole/model_0000.pth'), join(folder, 'python/model_0000.pth')];
+  const { status, stderr } = spawnSync(command, ['-c', REWRITE, ...paths], { env, encoding: 'utf8' });
+  assert.equal(status, 0, stderr);
+  writeFileSync(join(folder, 'python/last_checkpoint'), 'model_0000.pth');
+  const { code, output } = await train('python', ['--resume']);
+  assert.equal(code, 0, output);
+  assert.match(output, /Starting training from epoch 1\n/);
+  // Batches differ, as Python knows nothing of our loader; learning rates do not.
+  const rates = (name: string): number[] => metrics(name).map(({ lr }) => lr);
+  assert.deepEqual(rates('python'), rates('whole').slice(1));
 });
