@@ -6,6 +6,12 @@ import { fileURLToPath } from 'node:url';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const entry = new URL('../dist/src/cli/main.js', import.meta.url);
 
+// `reid-native config | head` ends quietly, as other programs do.
+process.stdout.on('error', (error) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(0);
+});
+
 if (existsSync(entry)) {
   const { main } = await import(entry.href);
   process.exitCode = await main();

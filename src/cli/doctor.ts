@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { availableParallelism, totalmem } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
 
@@ -14,6 +14,11 @@ export interface Check {
 }
 
 const packageRoot = join(dirname(fileURLToPath(import.meta.url)), '../../..');
+
+// In somebody's node_modules the command has to say which package it means.
+const SETUP = packageRoot.split(sep).includes('node_modules')
+  ? `npm --prefix ${relative(process.cwd(), packageRoot) || '.'} run setup`
+  : 'npm run setup';
 
 const errorText = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
@@ -43,11 +48,11 @@ function buildRecord(): BuildRecord | undefined {
 
 function libtorch(record: BuildRecord | undefined): Check {
   const name = 'libtorch';
-  if (!record) return { name, ok: false, text: 'none chosen yet', fix: 'npm run setup' };
+  if (!record) return { name, ok: false, text: 'none chosen yet', fix: SETUP };
   const { root, version, variant, cuda, source } = record;
   const kind = variant === 'cuda' ? `CUDA ${cuda ?? ''}`.trim() : 'CPU';
   if (!existsSync(join(root, 'lib'))) {
-    return { name, ok: false, text: `${version} was at ${root}, which is gone`, fix: 'npm run setup' };
+    return { name, ok: false, text: `${version} was at ${root}, which is gone`, fix: SETUP };
   }
   const how = { LIBTORCH: 'named by LIBTORCH', python: "Python's torch", cache: 'in the cache' }[
     source ?? ''
@@ -81,7 +86,7 @@ function devices(info: { cudaBuilt: boolean; cudaDevices: number; cpuCapability:
     return { name, ok: true, text: `${cpu}; CUDA: ${why}` };
   }
   if (gpus.length === 0) return { name, ok: true, text: cpu };
-  return { name, ok: true, text: `${cpu}; not used: ${gpus.join(', ')}`, fix: 'npm run setup -- --cuda' };
+  return { name, ok: true, text: `${cpu}; not used: ${gpus.join(', ')}`, fix: `${SETUP} -- --cuda` };
 }
 
 async function image(jpeg: boolean): Promise<Check[]> {
@@ -125,7 +130,7 @@ async function arithmetic(): Promise<Check> {
       return { name, ok: false, text: `the derivative of x² at 3 came out as ${String(slope)}` };
     return { name, ok: true, text: 'an operator and its derivative give the right numbers' };
   } catch (error) {
-    return { name, ok: false, text: errorText(error), fix: 'npm run setup' };
+    return { name, ok: false, text: errorText(error), fix: SETUP };
   }
 }
 
@@ -139,7 +144,7 @@ export async function runChecks(): Promise<Check[]> {
   } catch (error) {
     const [first, ...rest] = errorText(error).split('\n');
     const details = rest.filter((line) => !line.startsWith('Run '));
-    checks.push({ name: 'addon', ok: false, text: [first, ...details].join('\n'), fix: 'npm run setup' });
+    checks.push({ name: 'addon', ok: false, text: [first, ...details].join('\n'), fix: SETUP });
     return checks;
   }
   const info = native.deviceInfo();
