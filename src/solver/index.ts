@@ -1,10 +1,4 @@
-export {
-  addClipping,
-  clipByValue,
-  clipEachByNorm,
-  clipTogetherByNorm,
-  type GradientClipper,
-} from './clipping.js';
+export { addClipping, type GradientClipper, gradientClipper } from './clipping.js';
 export { unflattenState } from './flat_state.js';
 export {
   CosineAnnealingLR,

@@ -174,9 +174,10 @@ def train(request):
     else:
         optimizer = torch.optim.SGD(parameters, lr=1e-3, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True)
     targets = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])
+    batches = [images(f"{request['images']}:{i}", 8, request["height"], request["width"]) for i in range(2)]
     losses = []
     for i in range(request["steps"]):
-        logits, features = model(images(f"{request['images']}:{i % 2}", 8, request["height"], request["width"]))
+        logits, features = model(batches[i % 2])
         cls, triplet = smooth_cross_entropy(logits, targets), hard_triplet(features, targets)
         optimizer.zero_grad()
         (cls + triplet).backward()
@@ -190,5 +191,6 @@ def init(request):
     return {"crc": crc(Model(request["depth"], 5))}
 
 
-asked = json.loads(sys.argv[1])
-print(json.dumps({"train": train, "init": init}[asked["do"]](asked)))
+if __name__ == "__main__":
+    asked = json.loads(sys.argv[1])
+    print(json.dumps({"train": train, "init": init}[asked["do"]](asked)))
