@@ -1,0 +1,107 @@
+// Side by side with Python: the same measurement in child processes of both, taken in turns, so that whatever
+// else the machine does hits both alike.
+
+import { spawnSync } from 'node:child_process';
+import { cpus } from 'node:os';
+import { join } from 'node:path';
+import { pythonTorch, pythonTorchMissing, repoRoot } from '../test/support/paths.js';
+
+/** What one child measured: a number for each name. */
+export type Sample = Record<string, number>;
+
+/** A measured figure over all rounds. */
+export interface Figure {
+  name: string;
+  unit: string;
+  ours: number;
+  python: number | null;
+  /** ours ÷ python of each round: least, median and greatest */
+  ratio: [number, number, number] | null;
+}
+
+export interface Result {
+  suite: string;
+  command: string;
+  machine: string;
+  versions: Record<string, string>;
+  rounds: number;
+  figures: Figure[];
+}
+
+const median = (values: readonly number[]): number => {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+};
+
+function child(command: string, args: string[], env: NodeJS.ProcessEnv): Sample {
+  const run = spawnSync(command, args, { env, encoding: 'utf8', maxBuffer: 1 << 26 });
+  if (run.status !== 0) throw new Error(`${command} ${args.join(' ')} failed:\n${run.stderr}`);
+  return JSON.parse(run.stdout.trim().split('\n').at(-1)!) as Sample;
+}
+
+/** Runs `bench/<suite>.ts --child` and `bench/python/<suite>.py` in turns. */
+export function compare(
+  suite: string,
+  options: { rounds: number; units: Record<string, string>; args?: string[] },
+): Figure[] {
+  const python = pythonTorch();
+  if (python === undefined) process.stderr.write(`Without Python beside it: ${pythonTorchMissing}\n`);
+  const ours: Sample[] = [];
+  const theirs: Sample[] = [];
+  for (let round = 0; round < options.rounds; round++) {
+    process.stderr.write(`\r${suite}: round ${round + 1} of ${options.rounds} `);
+    ours.push(
+      child(
+        process.execPath,
+        [join(repoRoot, 'dist/bench', `${suite}.js`), '--child', ...(options.args ?? [])],
+        process.env,
+      ),
+    );
+    if (python !== undefined) {
+      theirs.push(
+        child(
+          python.command,
+          [join(repoRoot, 'bench/python', `${suite}.py`), ...(options.args ?? [])],
+          python.env,
+        ),
+      );
+    }
+  }
+  process.stderr.write('\n');
+  return Object.keys(ours[0]!).map((name) => {
+    const mine = ours.map((sample) => sample[name]!);
+    const other = theirs.map((sample) => sample[name]).filter((value) => value !== undefined);
+    const ratios = other.map((value, i) => mine[i]! / value).sort((a, b) => a - b);
+    return {
+      name,
+      unit: options.units[name] ?? options.units['*'] ?? '',
+      ours: median(mine),
+      python: other.length > 0 ? median(other) : null,
+      ratio: ratios.length > 0 ? [ratios[0]!, median(ratios), ratios.at(-1)!] : null,
+    };
+  });
+}
+
+const show = (value: number): string => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));
+
+export function table(figures: readonly Figure[]): string {
+  const rows = figures.map((figure) => [
+    figure.name,
+    `${show(figure.ours)} ${figure.unit}`,
+    figure.python === null ? '–' : `${show(figure.python)} ${figure.unit}`,
+    figure.ratio === null
+      ? '–'
+      : `${figure.ratio[1].toFixed(2)} (${figure.ratio[0].toFixed(2)}–${figure.ratio[2].toFixed(2)})`,
+  ]);
+  const all = [['', 'here', 'Python', 'here ÷ Python'], ...rows];
+  const widths = [0, 1, 2, 3].map((column) => Math.max(...all.map((row) => row[column]!.length)));
+  const lines = all.map((row) => `| ${row.map((cell, i) => cell.padEnd(widths[i]!)).join(' | ')} |`);
+  lines.splice(1, 0, `|${widths.map((width) => '-'.repeat(width + 2)).join('|')}|`);
+  return lines.join('\n');
+}
+
+export function machine(): string {
+  const list = cpus();
+  return `${list[0]?.model.trim() ?? 'unknown processor'}, ${list.length} cores`;
+}

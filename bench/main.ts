@@ -1,0 +1,53 @@
+// npm run bench -- [SUITE…] [--rounds N] [--save]
+
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command } from 'commander';
+import * as torch from '../src/torch/index.js';
+import { repoRoot } from '../test/support/paths.js';
+import { type Figure, machine, type Result, table } from './compare.js';
+import { operators } from './operators.js';
+import { start } from './start.js';
+import { step } from './step.js';
+
+const suites: Record<string, { about: string; rounds: number; run: (rounds: number) => Figure[] }> = {
+  operators: { about: 'cost of one operator call', rounds: 5, run: operators },
+  step: { about: 'ResNet-50 training step, wall time and peak memory', rounds: 3, run: step },
+  start: { about: 'start-up times', rounds: 3, run: start },
+};
+
+const listing = Object.entries(suites)
+  .map(([name, { about }]) => `  ${name.padEnd(10)} ${about}`)
+  .join('\n');
+
+const program = new Command('npm run bench --')
+  .description('Measures reid-native side by side with Python PyTorch on the same libtorch.')
+  .argument('[suites...]', 'which to run; all by default')
+  .option('--rounds <n>', 'child processes of each kind', Number)
+  .option('--save', 'write bench/results/<suite>.json')
+  .addHelpText('after', `\nSuites:\n${listing}`);
+program.parse();
+
+const options = program.opts<{ rounds?: number; save?: boolean }>();
+const chosen = program.args.length > 0 ? program.args : Object.keys(suites);
+for (const name of chosen) {
+  const suite = suites[name];
+  if (suite === undefined) program.error(`unknown suite '${name}'; there are:\n${listing}`);
+  const rounds = options.rounds ?? suite.rounds;
+  const figures = suite.run(rounds);
+  const versions = { libtorch: torch.version(), node: process.version };
+  process.stdout.write(`\n## ${name}: ${suite.about}\n\n${table(figures)}\n`);
+  if (options.save) {
+    const result: Result = {
+      suite: name,
+      command: `npm run bench -- ${name} --rounds ${rounds}`,
+      machine: machine(),
+      versions,
+      rounds,
+      figures,
+    };
+    const folder = join(repoRoot, 'bench/results');
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, `${name}.json`), `${JSON.stringify(result, null, 2)}\n`);
+  }
+}
