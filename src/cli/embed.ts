@@ -1,6 +1,7 @@
 import { statSync } from 'node:fs';
 import { Command, InvalidArgumentError } from 'commander';
 import { UsageError } from './errors.js';
+import { importExtensions, importOption } from './extensions.js';
 import { loadConfig } from './overrides.js';
 
 interface EmbedFlags {
@@ -8,6 +9,7 @@ interface EmbedFlags {
   weights?: string;
   out: string;
   batchSize?: number;
+  import?: string[];
 }
 
 function positive(text: string): number {
@@ -39,6 +41,7 @@ export function embedCommand(): Command {
     .option('--weights <file>', 'weights, .pth or .safetensors (default: MODEL.WEIGHTS)')
     .option('--batch-size <n>', 'images at a time (default: TEST.IMS_PER_BATCH)', positive)
     .option('--set <key=value>', 'override a key of the configuration; may be repeated', collect)
+    .addOption(importOption())
     .addHelpText('after', EXAMPLES)
     .action(run);
 }
@@ -51,6 +54,7 @@ async function run(images: string[], flags: EmbedFlags & { set?: string[] }): Pr
   if (!cfg.MODEL.WEIGHTS)
     throw new UsageError('embed needs weights: give --weights FILE, or MODEL.WEIGHTS in the file');
   for (const image of images) checkIsFile(image);
+  await importExtensions(flags.import);
   const { DefaultPredictor } = await import('../engine/index.js');
   const { assertSupported } = await import('../config/index.js');
   const { resolveDevice } = await import('../engine/index.js');

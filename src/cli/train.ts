@@ -1,5 +1,6 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { UsageError } from './errors.js';
+import { importExtensions, importOption } from './extensions.js';
 import { loadConfig } from './overrides.js';
 
 interface TrainFlags {
@@ -7,6 +8,7 @@ interface TrainFlags {
   resume: boolean;
   evalOnly: boolean;
   seed: number;
+  import?: string[];
   numGpus: number;
   numMachines: number;
   machineRank: number;
@@ -37,6 +39,7 @@ export function trainCommand(): Command {
     .option('--resume', 'go on from the last checkpoint in OUTPUT_DIR, if there is one', false)
     .option('--eval-only', 'evaluate MODEL.WEIGHTS on DATASETS.TESTS, without training', false)
     .option('--seed <n>', 'seed of all random numbers', integer, 0)
+    .addOption(importOption())
     .option('--num-gpus <n>', 'GPUs on this machine', integer, 1)
     .option('--num-machines <n>', 'machines', integer, 1)
     .option('--machine-rank <n>', 'number of this machine, from 0', integer, 0)
@@ -56,6 +59,7 @@ async function run(overrides: string[], flags: TrainFlags): Promise<void> {
   if (flags.evalOnly && !cfg.MODEL.WEIGHTS) {
     throw new UsageError('--eval-only needs weights: add MODEL.WEIGHTS FILE at the end');
   }
+  await importExtensions(flags.import);
   const { DefaultTrainer, defaultSetup, signalExitCode, stopOnSignals } = await import('../engine/index.js');
   defaultSetup(cfg, { configFile: flags.configFile, seed: flags.seed, overrides, evalOnly: flags.evalOnly });
   if (flags.evalOnly) {
