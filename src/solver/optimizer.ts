@@ -2,6 +2,7 @@ import type { Config } from '../config/index.js';
 import { Registry } from '../registry.js';
 import * as torch from '../torch/index.js';
 import { addClipping, gradientClipper } from './clipping.js';
+import { unflattenState } from './flat_state.js';
 import { type GroupOptions, groupSettings, paramGroups } from './param_groups.js';
 
 /** Builds an optimizer over groups that bring their own learning rate and weight decay. */
@@ -25,7 +26,8 @@ OPTIMIZER_REGISTRY.register('SGD', (groups, { SOLVER }) => {
 
 /**
  * The optimizer that `SOLVER` describes over the trainable parameters of `model`: learning rate factors of biases
- * and heads, weight decay of normalisation layers and biases, gradient clipping before each step.
+ * and heads, weight decay of normalisation layers and biases, gradient clipping before each step. It loads the flat
+ * states of FastReID's checkpoints as well as its own.
  */
 export function buildOptimizer(cfg: Config, model: torch.nn.AnyModule): torch.optim.Optimizer {
   const groups = paramGroups(model, groupSettings(cfg));
@@ -33,5 +35,7 @@ export function buildOptimizer(cfg: Config, model: torch.nn.AnyModule): torch.op
   const optimizer = OPTIMIZER_REGISTRY.get(cfg.SOLVER.OPT)(groups, cfg);
   const clip = gradientClipper(cfg);
   if (clip !== undefined) addClipping(optimizer, clip);
+  const load = optimizer.loadStateDict.bind(optimizer);
+  optimizer.loadStateDict = (state) => load(unflattenState(optimizer, state));
   return optimizer;
 }

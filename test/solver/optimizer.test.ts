@@ -118,7 +118,7 @@ test("FastReID's flat optimizer state becomes that of each parameter", () => {
     state: new Map([[0, { step: torch.tensor(5), exp_avg: torch.arange(18), exp_avg_sq: torch.ones([18]) }]]),
     param_groups: [{ lr: 0.125, weight_decay: 0.5, freeze_status: 'normal', params: [0] }],
   };
-  optimizer.loadStateDict(unflattenState(optimizer, flat));
+  optimizer.loadStateDict(flat);
   const { state, param_groups } = optimizer.stateDict();
   assert.equal(param_groups[0].lr, 0.125);
   assert.equal(state.size, 6);
