@@ -41,6 +41,8 @@ if (all.length === 0) {
   const child = spawn(process.execPath, ['--test', ...settings, ...flags, ...chosen], {
     cwd: root,
     stdio: 'inherit',
+    // Threads that wait must not spin: two test files at a time share two cores.
+    env: { OMP_WAIT_POLICY: 'passive', ...process.env },
   });
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
   child.on('exit', (code, signal) => {
