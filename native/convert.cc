@@ -1,3 +1,4 @@
+#include "guards.h"
 #include "operators.h"
 
 #include <ATen/ScalarOps.h>
@@ -243,6 +244,7 @@ bool TakesNumbersAsTensors(const std::string& name) {
 Overload PlanOverload(const c10::OperatorHandle& handle) {
   const auto& schema = handle.schema();
   Overload overload{handle, {}, 0, {}};
+  overload.guard = FindGuard(schema);
   for (const auto& argument : schema.arguments()) {
     ArgumentPlan plan{};
     plan.kind = KindOf(argument.real_type(), &plan.optional);
@@ -252,6 +254,7 @@ Overload PlanOverload(const c10::OperatorHandle& handle) {
     plan.hasDefault = argument.default_value().has_value();
     if (plan.hasDefault) plan.defaultValue = *argument.default_value();
     plan.accepts = Accepts(plan.kind, plan.broadcast > 0);
+    overload.hasFixedLists |= plan.kind == Kind::kIntList && plan.broadcast > 1;
     if (plan.optional) plan.accepts |= Bit(Tag::kNull);
     if (plan.kind == Kind::kTensor && !overload.arguments.empty() && !plan.keywordOnly &&
         TakesNumbersAsTensors(schema.name())) {

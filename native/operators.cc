@@ -1,6 +1,7 @@
 #include "operators.h"
 
 #include "addon.h"
+#include "guards.h"
 
 #include <algorithm>
 #include <array>
@@ -225,6 +226,8 @@ napi_value Call(napi_env env, napi_callback_info) {
       }
     }
     if (fitting == nullptr) NoOverload(data, family, given);
+    if (fitting->guard != nullptr || fitting->hasFixedLists) RunGuard(*fitting, &stack);
+    if (HasUnusual(stack)) RefuseUnusual(*fitting, stack);
     fitting->handle.callBoxed(stack);
     WriteResults(data, *fitting, stack, chosen);
   } catch (const TypeError& error) {

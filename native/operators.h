@@ -40,12 +40,17 @@ struct ArgumentPlan {
   c10::IValue defaultValue;
 };
 
+class Given;
+
 struct Overload {
   c10::OperatorHandle handle;
   std::vector<ArgumentPlan> arguments;
   size_t positional = 0;
   // For each return: index of the argument it aliases (in-place and out= forms), or -1.
   std::vector<int32_t> aliases;
+  // What keeps libtorch alive (guards.h): a check of its own, and lists whose length it does not check.
+  void (*guard)(const Given&) = nullptr;
+  bool hasFixedLists = false;
 };
 
 struct OperatorFamily {

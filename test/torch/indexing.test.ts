@@ -113,8 +113,8 @@ const itemArbitrary: fc.Arbitrary<Item> = fc.oneof(
       .map((tensor) => ({ tensor, dtype: 'bool' as const })),
   },
 );
-const shapeArbitrary: fc.Arbitrary<number[]> = fc.oneof(
-  fc.constantFrom([2, 3], [2, 3, 4], [4, 2, 3], [3]),
+const shapeArbitrary = fc.oneof(
+  fc.constantFrom<number[]>([2, 3], [2, 3, 4], [4, 2, 3], [3]),
   fc.array(fc.integer({ min: 0, max: 4 }), { maxLength: 4 }),
 );
 
