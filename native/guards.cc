@@ -104,7 +104,7 @@ const std::unordered_map<std::string, Guard>& AllGuards() {
     // Makes every constructor of a sparse tensor look at its indices, the _unsafe ones too.
     at::globalContext().setCheckSparseTensorInvariants(true);
     auto* result = new std::unordered_map<std::string, Guard>;
-    for (const auto* table : {&NeuralGuards(), &MathGuards()}) {
+    for (const auto* table : {&NeuralGuards(), &MathGuards(), &LayoutGuards()}) {
       for (const NamedGuard& row : *table) {
         std::istringstream names(row.operators);
         for (std::string name; names >> name;) (*result)[name] = row.guard;

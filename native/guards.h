@@ -57,9 +57,10 @@ struct NamedGuard {
   Guard guard;
 };
 
-// One table a subject: guards_nn.cc, guards_math.cc.
+// One table a subject: guards_nn.cc, guards_math.cc, guards_layout.cc.
 const std::vector<NamedGuard>& NeuralGuards();
 const std::vector<NamedGuard>& MathGuards();
+const std::vector<NamedGuard>& LayoutGuards();
 
 // Words in which the guards are written.
 void Need(bool condition, const char* requirement);

@@ -1,9 +1,10 @@
-// Guards of linear algebra, transforms, sparse and nested helpers, special functions, random numbers.
+// Guards of linear algebra, distances, transforms, special functions and random numbers.
 #include "guards.h"
 
 #include <ATen/Functions.h>
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -71,32 +72,6 @@ void FourierToReal(const Given& given) {
        "the last transformed dimension must have last_dim_size / 2 + 1 elements");
 }
 
-void CooToCsr(const Given& given) {
-  const at::Tensor self = given.tensor("self");
-  NeedDense(self, "self");
-  Need(self.dim() == 1 && IsIndex(self), "self must be one-dimensional, int32 or int64");
-  const int64_t size = given.integer("size");
-  Need(size >= 0 && size < (int64_t{1} << 40) && Within(self, 0, size - 1),
-       "indices must lie between 0 and size");
-}
-
-void CsrToCoo(const Given& given) {
-  const at::Tensor crow = given.tensor("crow_indices");
-  const at::Tensor col = given.tensor("col_indices");
-  NeedDense(crow, "crow_indices");
-  NeedDense(col, "col_indices");
-  Need(IsIndex(crow) && SameType(crow, col), "indices must both be int32 or both int64");
-  Need(crow.dim() >= 1 && crow.dim() == col.dim() && crow.size(-1) >= 1,
-       "indices must have the same dimensions");
-  Need(crow.sizes().slice(0, crow.dim() - 1) == col.sizes().slice(0, col.dim() - 1),
-       "batches must be the same");
-  if (crow.is_meta() || crow.numel() == 0) return;
-  at::NoGradGuard noGrad;
-  Need(Within(crow.select(-1, 0), 0, 0) && Within(crow.select(-1, -1), col.size(-1), col.size(-1)) &&
-           Within(crow.diff(), 0, col.size(-1)),
-       "crow_indices must rise from 0 to the number of elements");
-}
-
 void CheckSobol(const Given& given, const char* stateName, int64_t bits) {
   const at::Tensor state = given.tensor(stateName);
   const int64_t dimension = given.integer("dimension");
@@ -137,26 +112,6 @@ void PolynomialDegree(const Given& given) {
   }
 }
 
-void StridesInsideStorage(const Given& given) {
-  const at::Tensor self = given.tensor("self");
-  NeedDense(self, "self");
-  const auto sizes = given.integers("size");
-  const auto strides = given.integers("stride");
-  Need(sizes.size() == strides.size(), "size and stride must have the same length");
-  int64_t last = self.storage_offset();
-  bool empty = false;
-  for (size_t i = 0; i < sizes.size(); ++i) {
-    int64_t step = 0;
-    Need(sizes[i] >= 0 && strides[i] >= 0, "size and stride must not be negative");
-    empty |= sizes[i] == 0;
-    Need(!__builtin_mul_overflow(sizes[i] - 1, strides[i], &step) &&
-             !__builtin_add_overflow(last, step, &last),
-         "the view lies outside the tensor's memory");
-  }
-  const auto capacity = static_cast<int64_t>(self.storage().nbytes() / self.element_size());
-  Need(empty || last < capacity, "the view lies outside the tensor's memory");
-}
-
 }  // namespace
 
 const std::vector<NamedGuard>& MathGuards() {
@@ -190,19 +145,19 @@ const std::vector<NamedGuard>& MathGuards() {
          Need(out.sizes() == c10::IntArrayRef(sizes) && SameType(out, input),
               "out must have the result's size and dtype");
        }},
-      {"_convert_indices_from_coo_to_csr", CooToCsr},
-      {"_convert_indices_from_csr_to_coo", CsrToCoo},
       {"_cummax_helper _cummin_helper",
        [](const Given& given) {
          const at::Tensor self = given.tensor("self");
          const at::Tensor values = given.tensor("values");
          const at::Tensor indices = given.tensor("indices");
          for (const auto& each : {self, values, indices}) NeedDense(each, "self, values and indices");
+         Need(self.numel() > 0, "self must not be empty");
          Need(SameSizes(self, values) && SameSizes(self, indices),
               "values and indices must have the size of self");
          Need(SameType(self, values) && indices.scalar_type() == c10::kLong,
               "values must have self's dtype, indices int64");
-         Need(self.dim() == 0 || Wrap(given.integer("dim"), self.dim()) >= 0, "dim is out of range");
+         const int64_t dim = given.integer("dim");
+         Need(dim >= 0 && dim < std::max<int64_t>(self.dim(), 1), "dim is out of range");
        }},
       {"_logcumsumexp _cumsum _cumprod",
        [](const Given& given) {
@@ -211,7 +166,8 @@ const std::vector<NamedGuard>& MathGuards() {
          NeedDense(self, "self");
          Need(!out.defined() || (SameSizes(self, out) && SameType(self, out)),
               "out must have the size and dtype of self");
-         Need(self.dim() == 0 || Wrap(given.integer("dim"), self.dim()) >= 0, "dim is out of range");
+         const int64_t dim = given.integer("dim");
+         Need(dim >= 0 && dim < std::max<int64_t>(self.dim(), 1), "dim is out of range");
        }},
       {"_fft_r2c", FourierFromReal},
       {"_fft_c2c", FourierFromComplex},
@@ -228,15 +184,6 @@ const std::vector<NamedGuard>& MathGuards() {
        [](const Given& given) { CheckPivots(given.tensor("LU"), given.tensor("pivots"), false); }},
       {"linalg_ldl_solve",
        [](const Given& given) { CheckPivots(given.tensor("LD"), given.tensor("pivots"), true); }},
-      {"_neg_view _neg_view_copy", [](const Given& given) { NeedDense(given.tensor("self"), "self"); }},
-      {"_nested_compute_contiguous_strides_offsets",
-       [](const Given& given) {
-         const at::Tensor sizes = given.tensor("nested_size");
-         NeedDense(sizes, "nested_size");
-         Need(sizes.dim() == 2 && sizes.numel() > 0 && sizes.scalar_type() == c10::kLong &&
-                  sizes.is_contiguous(),
-              "nested_size must be a matrix of int64");
-       }},
       {"_pdist_forward",
        [](const Given& given) {
          const at::Tensor self = given.tensor("self");
@@ -255,7 +202,6 @@ const std::vector<NamedGuard>& MathGuards() {
               "grad and pdist must have one element a pair of rows");
          Need(SameType(self, grad) && SameType(self, pdist), "self, grad and pdist must have the same dtype");
        }},
-      {"_reshape_alias _reshape_alias_copy", StridesInsideStorage},
       {"_saturate_weight_to_fp16",
        [](const Given& given) {
          const at::Tensor weight = given.tensor("weight");
@@ -275,67 +221,28 @@ const std::vector<NamedGuard>& MathGuards() {
                   ltm.size(2) == 30 && ltm.scalar_type() == c10::kLong,
               "ltm must be int64 [dimension, 30, 30]");
        }},
-      {"_stack cat concat concatenate _cat",
-       [](const Given& given) { Need(given.length("tensors") > 0, "tensors must not be empty"); }},
       {"tril triu",
        [](const Given& given) {
          const at::Tensor out = given.tensor("out");
          Need(!out.defined() || out.is_contiguous(), "out must be contiguous");
        }},
-      {"view_copy",
-       [](const Given& given) { Need(!given.tensor("self").is_quantized(), "self must not be quantized"); }},
-      {"_remove_batch_dim",
+      {"_cdist_backward",
        [](const Given& given) {
-         const at::Tensor self = given.tensor("self");
-         Need(Wrap(given.integer("out_dim"), self.dim() + 1) >= 0, "out_dim is out of range");
-         Need(given.integer("batch_size") >= 0, "batch_size must not be negative");
-       }},
-      {"_sparse_coo_tensor_unsafe _sparse_coo_tensor_with_dims_and_tensors",
-       [](const Given& given) {
-         const at::Tensor indices = given.tensor("indices");
-         const at::Tensor values = given.tensor("values");
-         NeedDense(indices, "indices");
-         NeedDense(values, "values");
-         Need(indices.scalar_type() == c10::kLong && indices.dim() == 2, "indices must be an int64 matrix");
-         Need(given.integer("sparse_dim", indices.size(0)) == indices.size(0), "indices must have sparse_dim rows");
-         if (!indices.is_meta()) at::_validate_sparse_coo_tensor_args(indices, values, given.integers("size"));
-       }},
-      {"_gather_sparse_backward",
-       [](const Given& given) {
-         const at::Tensor self = given.tensor("self");
-         const at::Tensor index = given.tensor("index");
          const at::Tensor grad = given.tensor("grad");
-         for (const auto& each : {self, index, grad}) NeedDense(each, "self, index and grad");
-         const int64_t dim = Wrap(given.integer("dim"), self.dim());
-         Need(dim >= 0 && index.dim() == self.dim() && SameSizes(index, grad),
-              "index and grad must have the same size");
-         Need(index.scalar_type() == c10::kLong && Within(index, 0, self.size(dim) - 1),
-              "index is out of range");
-       }},
-      {"_chunk_cat",
-       [](const Given& given) {
-         const int64_t dim = given.integer("dim");
-         const int64_t chunks = given.integer("num_chunks");
-         Need(given.length("tensors") > 0, "tensors must not be empty");
-         Need(chunks >= 1 && chunks <= 1 << 20, "num_chunks is out of range");
-         for (const at::Tensor& tensor : given.tensors("tensors")) {
-           NeedDense(tensor, "each of tensors");
-           Need(dim >= 0 && dim < tensor.dim() && tensor.numel() > 0,
-                "each of tensors must have a dimension dim, and elements");
+         const at::Tensor x1 = given.tensor("x1");
+         const at::Tensor x2 = given.tensor("x2");
+         const at::Tensor cdist = given.tensor("cdist");
+         for (const auto& each : {grad, x1, x2, cdist}) {
+           NeedDense(each, "grad, x1, x2 and cdist");
+           Need(each.dim() >= 2 && each.dim() == x1.dim() && SameType(each, x1) && each.is_floating_point(),
+                "grad, x1, x2 and cdist must have the same number of dimensions and the same floating point "
+                "dtype");
+           Need(each.sizes().slice(0, each.dim() - 2) == x1.sizes().slice(0, x1.dim() - 2),
+                "batches must be the same");
          }
-       }},
-      {"_nested_select_backward",
-       [](const Given& given) {
-         Need(given.tensor("self").is_nested() && given.integer("dim") == 0,
-              "only rows of a nested tensor have a gradient");
-         NeedDense(given.tensor("grad_output"), "grad_output");
-       }},
-      {"to_mkldnn",
-       [](const Given& given) {
-         const at::Tensor self = given.tensor("self");
-         NeedDense(self, "self");
-         Need(self.numel() > 0 && (self.scalar_type() == c10::kFloat || self.scalar_type() == c10::kBFloat16),
-              "self must be float32 or bfloat16 and not empty");
+         Need(x1.size(-1) == x2.size(-1) && SameSizes(grad, cdist) && grad.size(-2) == x1.size(-2) &&
+                  grad.size(-1) == x2.size(-2),
+              "grad and cdist must have an element a pair of rows of x1 and x2");
        }},
       {"binomial",
        [](const Given& given) {
@@ -361,8 +268,6 @@ const std::vector<NamedGuard>& MathGuards() {
          Need(!out.defined() || !c10::isIntegralType(out.scalar_type(), true) || std::trunc(step) != 0,
               "an integer out needs a step of at least 1");
        }},
-      {"tensor_split",
-       [](const Given& given) { Need(given.integer("sections") <= 1 << 15, "sections is too large"); }},
       {"special_laguerre_polynomial_l special_legendre_polynomial_p special_hermite_polynomial_h "
        "special_hermite_polynomial_he special_chebyshev_polynomial_t special_chebyshev_polynomial_u "
        "special_chebyshev_polynomial_v special_chebyshev_polynomial_w special_shifted_chebyshev_polynomial_t "

@@ -248,6 +248,19 @@ const std::vector<NamedGuard>& NeuralGuards() {
          NeedDense(input, "input");
          Need(input.numel() > 0 && input.dim() >= 2, "input must be a matrix that is not empty");
        }},
+      {"mkldnn_linear mkldnn_linear_backward mkldnn_linear_backward_input mkldnn_linear_backward_weights",
+       [](const Given& given) {
+         const at::Tensor weight = given.tensor("weight");
+         Need(weight.defined() ? weight.is_mkldnn() && weight.dim() == 2 : true,
+              "weight must be an mkldnn matrix");
+         for (const char* name : {"self", "input", "grad_output"}) {
+           const at::Tensor tensor = given.tensor(name);
+           Need(!tensor.defined() || (tensor.is_mkldnn() && tensor.dim() >= 2),
+                "tensors must be mkldnn tensors");
+           Need(!tensor.defined() || !weight.defined() || SameType(tensor, weight),
+                "dtypes must be the same");
+         }
+       }},
       {"smooth_l1_loss_backward huber_loss_backward",
        [](const Given& given) {
          Need(given.tensor("self").is_floating_point() && given.tensor("target").is_floating_point() &&

@@ -1,5 +1,6 @@
 const RNN =
   "oneDNN's recurrent layers read weights without looking at their sizes; lstm and gru use them safely";
+const VMAP = "has a meaning only inside Python's vmap";
 const DYNAMIC = 'reads weights packed by itself without looking at their size';
 
 /**
@@ -8,9 +9,10 @@ const DYNAMIC = 'reads weights packed by itself without looking at their size';
  * call: native/guards.h.) Found by test/torch/fuzz.test.ts.
  */
 export const unsafeOperators: Readonly<Record<string, string>> = Object.assign(Object.create(null), {
-  _add_batch_dim: "its result has a meaning only inside Python's vmap",
+  _add_batch_dim: VMAP,
   _dyn_quant_matmul_4bit: DYNAMIC,
   _dyn_quant_pack_4bit_weight: DYNAMIC,
+  _remove_batch_dim: VMAP,
   _efficientzerotensor: 'a tensor without memory has a meaning only inside autograd',
   mkldnn_rnn_layer: RNN,
   mkldnn_rnn_layer_backward: RNN,

@@ -55,7 +55,8 @@ const fatal: Record<string, () => unknown[]> = {
   _nnpack_spatial_convolution: () => [f(1, 3, 8, 8), f(1, 3, 8, 8), null, [2, 2, -1], []],
   _pdist_backward: () => [f(5), f(0, 3, 4), 1, f(3)],
   _pdist_forward: () => [f(0, 3, 4), 2],
-  _remove_batch_dim: () => [f(2, 2), 4, 2, 1e9],
+  _cummin_helper: () => [i(5, 2, 4), i(5, 2, 4), i(5, 2, 4), -1],
+  copy: () => [f(4, 4).to_sparse_csr(), f(4, 4), false],
   _reshape_alias: () => [f(16), [2], [2147483647]],
   _scaled_dot_product_attention_math: () => [
     f(1, 0, 3, 4),
