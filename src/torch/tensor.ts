@@ -167,6 +167,9 @@ export class Tensor implements Disposable {
    * @throws Error for any other number of elements
    */
   item(): number | boolean | bigint {
+    const count = this.numel();
+    // The operator itself reads the first element of however many there are.
+    if (count !== 1) throw new Error(`item() needs a tensor of one element; this one has ${count}`);
     return this._local_scalar_dense() as number | boolean | bigint;
   }
 
