@@ -308,7 +308,10 @@ export class Tensor implements Disposable {
    * gradient's place. An error thrown in it stops backward and comes out of `backward()`.
    */
   registerHook(hook: (grad: Tensor) => Tensor | undefined | null | void): HookHandle {
+    let removed = false;
     const index = native.registerHook(this.handle, ([id]) => {
+      // The graph may outlive this tensor's slot, through which alone a hook can be taken out of it.
+      if (removed) return undefined;
       const result = hook(wrap(id!));
       return result ? [result.handle] : undefined;
     });
