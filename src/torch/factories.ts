@@ -1,6 +1,7 @@
 // Tensors from JavaScript values, and the factories whose dtype rules differ because JavaScript has one kind
 // of number.
 
+import { markAsUntransferable } from 'node:worker_threads';
 import type { DeviceLike } from './device.js';
 import { bool, type DType, dtypeOfTypedArray, float32, int64, type TypedArray } from './dtype.js';
 import * as aten from './generated/ops.js';
@@ -177,6 +178,13 @@ function fromBytes(view: ArrayBufferView, dtype: DType, shape: readonly number[]
     buffer = new Uint8Array(buffer as ArrayBufferLike, byteOffset, byteLength).slice().buffer;
     byteOffset = 0;
   }
+  if (!copy) {
+    if ((buffer as { resizable?: boolean }).resizable) {
+      throw new TypeError('memory of a resizable ArrayBuffer cannot become a tensor without a copy');
+    }
+    // Another thread would free the memory under the tensor; this way a transfer fails, or copies.
+    markAsUntransferable(buffer);
+  }
   return wrap(native.fromBuffer(buffer, byteOffset, byteLength, dtype.code, shape, copy));
 }
 
@@ -184,7 +192,12 @@ function fromView(array: TypedArray, shape: readonly number[], copy: boolean): T
   return fromBytes(array, dtypeOfTypedArray(array), shape, copy);
 }
 
-/** A tensor over the memory of a typed array, without a copy: changes are seen by both. */
+/**
+ * A tensor over the memory of a typed array, without a copy: changes are seen by both. The memory must stay where
+ * it is: the buffer can no longer be transferred to another thread, and must not be given up by `transfer()`.
+ *
+ * @throws TypeError for memory that is shared between threads or can be resized
+ */
 export function fromTypedArray(array: TypedArray, shape: readonly number[] = [array.length]): Tensor {
   return fromView(array, shape, false);
 }
