@@ -127,6 +127,7 @@ export class FunctionContext {
   private dirty: Tensor[] = [];
   private fixed: Tensor[] = [];
   private materialize = true;
+  private outputs = 0;
 
   /** Saves inputs or outputs for backward; version changes are noticed, and no cycle keeps them alive. */
   saveForBackward(...tensors: Tensor[]): void {
@@ -149,7 +150,8 @@ export class FunctionContext {
   }
 
   /** @internal */
-  static finish(context: FunctionContext): [number[], number[], number[], boolean] {
+  static finish(context: FunctionContext, outputs: number): [number[], number[], number[], boolean] {
+    context.outputs = outputs;
     const parts: [number[], number[], number[], boolean] = [
       ids(context.saved),
       ids(context.dirty),
@@ -161,6 +163,10 @@ export class FunctionContext {
     context.dirty = [];
     context.fixed = [];
     return parts;
+  }
+  /** @internal */
+  static outputCount(context: FunctionContext): number {
+    return context.outputs;
   }
   /** @internal */
   static restore(context: FunctionContext, saved: Tensor[]): void {
@@ -194,36 +200,58 @@ export abstract class Function {
     });
     context.needsInputGrad = args.map((argument) => argument instanceof Tensor && argument.requiresGrad);
     let single = false;
-    const outputs = native.applyFunction(
-      ids(inputs),
-      () => {
-        const result = this.forward(context, ...args);
-        single = result instanceof Tensor;
-        const list = asList<Tensor>(result);
-        if (list.length === 0 || !list.every((output) => output instanceof Tensor)) {
-          throw new TypeError('forward of a custom Function must return a Tensor or an array of them');
-        }
-        return [ids(list), ...FunctionContext.finish(context)];
-      },
-      (given) => {
-        const gradients = given.slice(0, outputs.length).map((id) => tensorOrNull(id) as Tensor);
-        FunctionContext.restore(
-          context,
-          given.slice(outputs.length).map((id) => wrap(id)),
-        );
-        const result = asList<Tensor | null | undefined>(this.backward(context, ...gradients) as Gradients);
-        FunctionContext.restore(context, []);
-        if (result.length !== args.length) {
-          throw new TypeError(
-            `backward of a custom Function returned ${result.length} gradients for ${args.length} arguments`,
-          );
-        }
-        return ids(positions.map((position) => result[position]));
-      },
-    );
+    const forward = (): ReturnType<Parameters<typeof native.applyFunction>[1]> => {
+      const result = this.forward(context, ...args);
+      single = result instanceof Tensor;
+      const list = asList<Tensor>(result);
+      if (list.length === 0 || !list.every((output) => output instanceof Tensor)) {
+        throw new TypeError('forward of a custom Function must return a Tensor or an array of them');
+      }
+      return [ids(list), ...FunctionContext.finish(context, list.length)];
+    };
+    const run = backwardOf(this, context, positions, args.length);
+    const outputs = native.applyFunction(ids(inputs), forward, run);
     const tensors = outputs.map((id) => wrap(id));
     return (single ? tensors[0] : tensors) as R;
   }
+}
+
+/**
+ * What the graph calls. Made here because the graph holds it: a closure in `apply` would share a scope with
+ * forward's and so keep its arguments alive, for ever where one of them is also an output.
+ */
+function backwardOf(
+  implementation: { backward(context: FunctionContext, ...grads: Tensor[]): Gradients },
+  context: FunctionContext,
+  positions: readonly number[],
+  argumentCount: number,
+): (given: number[]) => number[] {
+  return (given) => {
+    const outputCount = FunctionContext.outputCount(context);
+    const gradients = given.slice(0, outputCount).map((id) => tensorOrNull(id) as Tensor);
+    FunctionContext.restore(
+      context,
+      given.slice(outputCount).map((id) => wrap(id)),
+    );
+    let result: readonly (Tensor | null | undefined)[];
+    try {
+      result = asList<Tensor | null | undefined>(implementation.backward(context, ...gradients) as Gradients);
+    } finally {
+      FunctionContext.restore(context, []);
+    }
+    if (result.length !== argumentCount) {
+      throw new TypeError(
+        `backward of a custom Function returned ${result.length} gradients for ${argumentCount} arguments`,
+      );
+    }
+    return ids(
+      positions.map((position) => {
+        const gradient = result[position];
+        if (gradient === null || gradient === undefined || gradient instanceof Tensor) return gradient;
+        throw new TypeError(`backward of a custom Function returned a ${typeof gradient} as a gradient`);
+      }),
+    );
+  };
 }
 
 /**
