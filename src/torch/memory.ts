@@ -24,12 +24,19 @@ function collect(value: unknown, found: Tensor[], seen: Set<object>): void {
   }
 }
 
-function close(mark: number, kept: readonly Tensor[]): void {
+function close(mark: number, returned: readonly Tensor[]): void {
+  let kept = returned;
+  if (kept.length > values.length) {
+    // More than one call can carry: they leave every scope and are the garbage collector's from here.
+    for (const tensor of kept) if (!tensor.isDisposed) tensor.keep();
+    kept = [];
+  }
   for (let i = 0; i < kept.length; i++) values[i] = kept[i]!.handle;
   header[1] = kept.length;
+  header[2] = header[2]! + 1;
   native.scopeClose(mark);
   scopeState.depth--;
-  if (scopeState.depth === 0) for (const tensor of kept) guard(tensor);
+  if (scopeState.depth === 0) for (const tensor of kept) if (!tensor.isDisposed) guard(tensor);
 }
 
 /** A scope held open by `using scope = torch.scope()`. */
