@@ -26,6 +26,7 @@ const DEVICE = 15;
 
 const capacity = native.exchangeCapacity;
 const buffer = new ArrayBuffer(native.exchangeBytes);
+/** [0] operator, [1] number of entries, [2] counts the uses: what is half written when it changes is lost. */
 export const header = new Int32Array(buffer, 0, 16);
 const tags = new Uint8Array(buffer, 64, capacity);
 export const values = new Float64Array(buffer, 64 + capacity, capacity);
@@ -190,6 +191,21 @@ function putOptions(at: number, options: Record<string, unknown>): number {
 
 /** Calls operator family `index` with JavaScript arguments, the last of which may be an options object. */
 export function invoke(index: number, args: readonly unknown[]): unknown {
+  const used = header[2];
+  const length = putAll(args);
+  // A getter among the arguments has itself used the exchange: read all of them first, then write.
+  if (header[2] !== used) return invoke(index, args.map(plain));
+  return run(index, length, args);
+}
+
+/** A copy of an array or options object whose elements are values, not getters. */
+function plain(value: unknown): unknown {
+  if (Array.isArray(value)) return Array.from(value);
+  if (!isOptions(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, option]) => [key, plain(option)]));
+}
+
+function putAll(args: readonly unknown[]): number {
   let at = 0;
   const count = args.length;
   if (count > 256) throw new TypeError(`${count} arguments are too many for an operator`);
@@ -201,22 +217,28 @@ export function invoke(index: number, args: readonly unknown[]): unknown {
       at = put(at, value);
     }
   }
-  return run(index, at, args);
+  return at;
 }
 
 /** The shortest ways for the commonest shapes of call. */
 export function invoke1(index: number, a: unknown): unknown {
-  return isOptions(a) ? invoke(index, [a]) : run(index, put(0, a), undefined, a);
+  if (isOptions(a)) return invoke(index, [a]);
+  const used = header[2];
+  const length = put(0, a);
+  return header[2] === used ? run(index, length, undefined, a) : invoke(index, [a]);
 }
 
 export function invoke2(index: number, a: unknown, b: unknown): unknown {
   if (typeof b === 'object' && !(b instanceof Tensor) && isOptions(b)) return invoke(index, [a, b]);
-  return run(index, put(put(0, a), b), undefined, a, b);
+  const used = header[2];
+  const length = put(put(0, a), b);
+  return header[2] === used ? run(index, length, undefined, a, b) : invoke(index, [a, b]);
 }
 
 function run(index: number, length: number, args: readonly unknown[] | undefined, a?: unknown, b?: unknown): unknown {
   header[0] = index;
   header[1] = length;
+  header[2] = header[2]! + 1;
   native.call();
   const count = header[1]!;
   if (count === 1) {

@@ -3,7 +3,7 @@
 
 import { Device, type DeviceLike, deviceFromCode } from './device.js';
 import { bfloat16, bool, type DType, dtypeFromCode, float16, float32, float64, int8, int16, int32, int64, typedArrayOver, type TypedArray, uint8 } from './dtype.js';
-import { values } from './exchange.js';
+import { header, values } from './exchange.js';
 import type { TensorMethods } from './generated/ops.js';
 import { type IndexItem, indexPut, indexTensor } from './indexing.js';
 import { type Guard, native } from './native.js';
@@ -316,7 +316,6 @@ export class Tensor implements Disposable {
       return result ? [result.handle] : undefined;
     });
     const { handle } = this;
-    let removed = false;
     const remove = () => {
       if (!removed && native.alive(handle)) native.removeHook(handle, index);
       removed = true;
@@ -351,6 +350,7 @@ export class Tensor implements Disposable {
 
   private readInfo(): void {
     values[0] = this.handle;
+    header[2] = header[2]! + 1;
     native.info();
   }
 }
