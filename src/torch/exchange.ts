@@ -235,7 +235,13 @@ export function invoke2(index: number, a: unknown, b: unknown): unknown {
   return header[2] === used ? run(index, length, undefined, a, b) : invoke(index, [a, b]);
 }
 
-function run(index: number, length: number, args: readonly unknown[] | undefined, a?: unknown, b?: unknown): unknown {
+function run(
+  index: number,
+  length: number,
+  args: readonly unknown[] | undefined,
+  a?: unknown,
+  b?: unknown,
+): unknown {
   header[0] = index;
   header[1] = length;
   header[2] = header[2]! + 1;
@@ -296,7 +302,11 @@ function argumentAt(args: readonly unknown[], position: number): unknown {
   let at = 0;
   const step = (value: unknown): unknown => {
     if (at === position) return value;
-    const list = Array.isArray(value) ? value.length : ArrayBuffer.isView(value) ? (value as Uint8Array).length : 0;
+    const list = Array.isArray(value)
+      ? value.length
+      : ArrayBuffer.isView(value)
+        ? (value as Uint8Array).length
+        : 0;
     at += 1 + list;
     return undefined;
   };

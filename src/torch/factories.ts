@@ -62,7 +62,11 @@ export function arange(start: number, end: number, step?: number, options?: Tens
 export function arange(...args: unknown[]): Tensor {
   const last = args.at(-1);
   const options = typeof last === 'object' && last !== null ? (args.pop() as TensorOptions) : undefined;
-  return create(aten.arange, args.filter((value) => value !== undefined), options);
+  return create(
+    aten.arange,
+    args.filter((value) => value !== undefined),
+    options,
+  );
 }
 
 /** `steps` numbers from `start` to `end`, both included. */
@@ -112,7 +116,10 @@ function isTypedArray(value: unknown): value is TypedArray {
  *
  * @throws TypeError for ragged arrays and mixed kinds, naming the place
  */
-export function tensor(data: NestedArray | readonly NestedArray[] | TypedArray | Tensor, options: TensorOptions = {}): Tensor {
+export function tensor(
+  data: NestedArray | readonly NestedArray[] | TypedArray | Tensor,
+  options: TensorOptions = {},
+): Tensor {
   const made = make(data, options);
   return options.requiresGrad ? made.requiresGrad_() : made;
 }
@@ -131,7 +138,8 @@ function make(data: unknown, options: TensorOptions): Tensor {
   flatten(data, shape, 0, '', flat);
   const kind = flat.length === 0 ? 'number' : typeof flat[0];
   for (let i = 0; i < flat.length; i++) {
-    if (typeof flat[i] !== kind) throw new TypeError(`element ${i} is a ${typeof flat[i]} among values of type ${kind}`);
+    if (typeof flat[i] !== kind)
+      throw new TypeError(`element ${i} is a ${typeof flat[i]} among values of type ${kind}`);
   }
   let array: TypedArray;
   let made: DType;
@@ -143,7 +151,10 @@ function make(data: unknown, options: TensorOptions): Tensor {
     made = bool;
   } else if (kind === 'number') {
     // float64 holds every integer that a wider dtype asked for may need.
-    array = dtype === undefined || dtype === float32 ? Float32Array.from(flat as number[]) : Float64Array.from(flat as number[]);
+    array =
+      dtype === undefined || dtype === float32
+        ? Float32Array.from(flat as number[])
+        : Float64Array.from(flat as number[]);
     made = dtypeOfTypedArray(array);
   } else {
     throw new TypeError(`a tensor cannot be made of values of type ${kind}`);
@@ -159,7 +170,8 @@ function moved(made: Tensor, dtype: DType | undefined, device: DeviceLike | unde
 
 function flatten(data: unknown, shape: readonly number[], axis: number, path: string, out: unknown[]): void {
   if (axis === shape.length) {
-    if (Array.isArray(data)) throw new TypeError(`nested arrays are ragged: ${path || 'the root'} is deeper than the first`);
+    if (Array.isArray(data))
+      throw new TypeError(`nested arrays are ragged: ${path || 'the root'} is deeper than the first`);
     out.push(data);
     return;
   }
@@ -167,7 +179,8 @@ function flatten(data: unknown, shape: readonly number[], axis: number, path: st
     const found = Array.isArray(data) ? `has ${data.length} elements` : 'is no array';
     throw new TypeError(`nested arrays are ragged: [${path}] ${found}, ${shape[axis]} are expected`);
   }
-  for (let i = 0; i < data.length; i++) flatten(data[i], shape, axis + 1, path === '' ? `${i}` : `${path}][${i}`, out);
+  for (let i = 0; i < data.length; i++)
+    flatten(data[i], shape, axis + 1, path === '' ? `${i}` : `${path}][${i}`, out);
 }
 
 function fromBytes(view: ArrayBufferView, dtype: DType, shape: readonly number[], copy: boolean): Tensor {

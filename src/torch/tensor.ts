@@ -2,11 +2,27 @@
 // operators are attached in operators.ts; here stand those that are not.
 
 import { Device, type DeviceLike, deviceFromCode } from './device.js';
-import { bfloat16, bool, type DType, dtypeFromCode, float16, float32, float64, int8, int16, int32, int64, typedArrayOver, type TypedArray, uint8 } from './dtype.js';
+import {
+  bfloat16,
+  bool,
+  type DType,
+  dtypeFromCode,
+  float16,
+  float32,
+  float64,
+  int8,
+  int16,
+  int32,
+  int64,
+  type TypedArray,
+  typedArrayOver,
+  uint8,
+} from './dtype.js';
 import { header, values } from './exchange.js';
 import type { TensorMethods } from './generated/ops.js';
 import { type IndexItem, indexPut, indexTensor } from './indexing.js';
 import { type Guard, native } from './native.js';
+import { addPostAccumulateHook } from './post_accumulate.js';
 import { formatTensor } from './printing.js';
 
 /** Shared with memory.ts: how deep in scopes the code runs, and the debug mode's allocation sites. */
@@ -40,7 +56,6 @@ export interface ToOptions {
 /** Nested arrays of elements; int64 elements beyond 2^53 come as bigint. */
 export type NestedArray = number | boolean | bigint | NestedArray[];
 
-// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: the generated methods are attached in operators.ts
 export interface Tensor extends TensorMethods {}
 
 // biome-ignore lint/suspicious/noUnsafeDeclarationMerging: see above
@@ -221,7 +236,11 @@ export class Tensor implements Disposable {
   }
 
   /** `x[items] = value` of Python, in place. */
-  indexPut_(items: readonly IndexItem[], value: Tensor | number | boolean | bigint, accumulate = false): this {
+  indexPut_(
+    items: readonly IndexItem[],
+    value: Tensor | number | boolean | bigint,
+    accumulate = false,
+  ): this {
     indexPut(this, [...items], value, accumulate);
     return this;
   }
@@ -378,29 +397,4 @@ function toOptions(target: DType | DeviceLike | Tensor | ToOptions): ToOptions {
 function sameDevice(device: Device, wanted: DeviceLike): boolean {
   const name = String(wanted);
   return device.toString() === name || (device.type === name && device.index <= 0);
-}
-
-type PostAccumulateHook = (tensor: Tensor) => void;
-// libtorch has one such hook a tensor; the list is ours.
-const postAccumulate = new WeakMap<Tensor, Set<{ hook: PostAccumulateHook }>>();
-
-function addPostAccumulateHook(tensor: Tensor, hook: PostAccumulateHook): HookHandle {
-  const existing = postAccumulate.get(tensor);
-  const hooks = existing ?? new Set<{ hook: PostAccumulateHook }>();
-  const entry = { hook };
-  hooks.add(entry);
-  if (existing === undefined) {
-    native.setPostAccumulateGradHook(tensor.handle, ([id]) => {
-      const seen = wrap(id!);
-      for (const { hook: each } of [...hooks]) each(seen);
-      return undefined;
-    });
-    postAccumulate.set(tensor, hooks);
-  }
-  const remove = () => {
-    if (!hooks.delete(entry) || hooks.size > 0) return;
-    postAccumulate.delete(tensor);
-    if (native.alive(tensor.handle)) native.setPostAccumulateGradHook(tensor.handle, null);
-  };
-  return { remove, [Symbol.dispose]: remove };
 }
