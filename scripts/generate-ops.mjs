@@ -100,6 +100,7 @@ function parse(schema) {
       type: text,
       keywordOnly,
       optional: fallback !== undefined || / \| null$/.test(text),
+      hasDefault: fallback !== undefined,
     });
   }
   const inner = /^\((.*)\)$/.exec(resultText);
@@ -117,9 +118,13 @@ function signatures({ args, returns }, skip) {
   const positional = own.filter((argument) => !argument.keywordOnly);
   const lines = [];
   let lastRequired = -1;
+  let lastWithoutDefault = -1;
   positional.forEach((argument, i) => {
     if (!argument.optional) lastRequired = i;
+    if (!argument.hasDefault) lastWithoutDefault = i;
   });
+  // Where an options object may stand: after all, after those that have no default, after those that must be given.
+  const heads = [positional.length, lastWithoutDefault + 1, lastRequired + 1];
   const show = (list, isOptional) =>
     list.map((a, i) => `${safe(a.name)}${isOptional(a, i) ? '?' : ''}: ${a.type}`);
   const optionsOf = (rest) => {
@@ -136,21 +141,26 @@ function signatures({ args, returns }, skip) {
   for (let count = positional.length; count > lastRequired; count--) {
     const rest = [...positional.slice(count), ...keyword];
     if (rest.length === 0) continue;
-    if (count !== positional.length && count !== lastRequired + 1) continue;
+    if (!heads.includes(count)) continue;
     const head = show(positional.slice(0, count), () => false);
     lines.push(`(${[...head, ...optionsOf(rest)].join(', ')}): ${returns};`);
   }
   return lines;
 }
 
+// The names that are refused, with the reasons, from the TypeScript source: there may be no compiled one yet.
+const unsafeSource = readFileSync(join(root, 'src', 'torch', 'unsafe_ops.ts'), 'utf8');
+const unsafe = new Function(unsafeSource.replace(/export const unsafeOperators[^=]*=/, 'return'))();
+
 const schemas = native.schemas();
 const coverage = [];
 const families = new Map();
 let callable = 0;
-for (const [schema, reason] of schemas) {
+for (const [schema, unreachable] of schemas) {
+  const reason = unreachable || unsafe[/^aten::(\w+)/.exec(schema)[1]] || '';
   coverage.push(reason === '' ? `yes  ${schema}` : `no   ${schema}  # ${reason}`);
-  if (reason !== '') continue;
-  callable++;
+  if (unreachable !== '') continue; // those refused by name keep their function, which says why
+  if (reason === '') callable++;
   const parsed = parse(schema);
   const family = families.get(parsed.name) ?? [];
   family.push(parsed);
