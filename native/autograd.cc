@@ -27,7 +27,9 @@ struct CountedCallback : JsCallback {
   ~CountedCallback() { --liveCallbacks; }
 };
 
-double PutOrZero(EnvData& data, const at::Tensor& tensor) { return tensor.defined() ? data.slots.put(tensor) : 0; }
+double PutOrZero(EnvData& data, const at::Tensor& tensor) {
+  return tensor.defined() ? data.slots.put(tensor) : 0;
+}
 
 napi_value Number(napi_env env, double value) {
   napi_value result;
@@ -52,7 +54,8 @@ bool CallWithTensors(const JsCallback& callback, const variable_list& tensors, v
     napi_value ids;
     Check(napi_create_array_with_length(data.env, tensors.size(), &ids));
     for (size_t i = 0; i < tensors.size(); ++i) {
-      Check(napi_set_element(data.env, ids, static_cast<uint32_t>(i), Number(data.env, PutOrZero(data, tensors[i]))));
+      Check(napi_set_element(data.env, ids, static_cast<uint32_t>(i),
+                             Number(data.env, PutOrZero(data, tensors[i]))));
     }
     const napi_value result = CallFunction(data, function, 1, &ids);
     bool isArray = false;
@@ -74,7 +77,8 @@ variable_list TensorList(const Napi::Value& value) {
   variable_list result;
   if (!value.IsArray()) return result;
   const auto array = value.As<Napi::Array>();
-  for (uint32_t i = 0; i < array.Length(); ++i) result.push_back(TensorOrNone(*Current(), Napi::Value(array[i])));
+  for (uint32_t i = 0; i < array.Length(); ++i)
+    result.push_back(TensorOrNone(*Current(), Napi::Value(array[i])));
   return result;
 }
 
@@ -132,9 +136,8 @@ Napi::Value Grad(const Napi::CallbackInfo& info) {
     const bool create = info[4].ToBoolean();
     const bool unused = info[5].ToBoolean();
     variable_list result;
-    RunEngine(outputs, [&] {
-      result = torch::autograd::grad(outputs, inputs, gradients, retain, create, unused);
-    });
+    RunEngine(outputs,
+              [&] { result = torch::autograd::grad(outputs, inputs, gradients, retain, create, unused); });
     Napi::Array ids = Napi::Array::New(info.Env(), result.size());
     for (size_t i = 0; i < result.size(); ++i) {
       ids.Set(static_cast<uint32_t>(i), PutOrZero(*Current(), result[i]));
@@ -261,7 +264,8 @@ struct CallbackHolder : torch::CustomClassHolder {
 };
 
 std::shared_ptr<CountedCallback> HeldCallback(AutogradContext* context) {
-  return c10::static_intrusive_pointer_cast<CallbackHolder>(context->saved_data["callback"].toCapsule())->callback;
+  return c10::static_intrusive_pointer_cast<CallbackHolder>(context->saved_data["callback"].toCapsule())
+      ->callback;
 }
 
 void Hold(AutogradContext* context, const std::shared_ptr<CountedCallback>& callback) {
@@ -280,7 +284,8 @@ struct IdentityFunction : torch::autograd::Function<IdentityFunction> {
     variable_list result;
     const bool replaced = CallWithTensors(*HeldCallback(context), gradients, &result);
     if (replaced) {
-      TORCH_CHECK(result.size() == gradients.size(), "a backward hook must return one gradient for each it was given");
+      TORCH_CHECK(result.size() == gradients.size(),
+                  "a backward hook must return one gradient for each it was given");
     }
     variable_list out{at::Tensor()};  // for the callback argument
     for (auto& gradient : replaced ? result : gradients) out.push_back(gradient);
@@ -323,7 +328,8 @@ struct JsFunction : torch::autograd::Function<JsFunction> {
 
 Napi::Value Ids(Napi::Env env, const variable_list& tensors) {
   Napi::Array ids = Napi::Array::New(env, tensors.size());
-  for (size_t i = 0; i < tensors.size(); ++i) ids.Set(static_cast<uint32_t>(i), PutOrZero(*Current(), tensors[i]));
+  for (size_t i = 0; i < tensors.size(); ++i)
+    ids.Set(static_cast<uint32_t>(i), PutOrZero(*Current(), tensors[i]));
   return ids;
 }
 
@@ -339,7 +345,8 @@ Napi::Value Identity(const Napi::CallbackInfo& info) {
   });
 }
 
-// applyFunction(inputs[], forward: () => [outputs, saved, dirty, nonDifferentiable, materialize], backward) -> ids
+// applyFunction(inputs[], forward: () => [outputs, saved, dirty, nonDifferentiable, materialize], backward)
+// -> ids
 Napi::Value ApplyFunction(const Napi::CallbackInfo& info) {
   return Guarded(info.Env(), [&]() -> Napi::Value {
     const variable_list inputs = TensorList(info[0]);
@@ -367,7 +374,9 @@ void SetForceQueue(const Napi::CallbackInfo& info) { forceQueue = info[0].ToBool
 }  // namespace
 
 void InitAutograd(Napi::Env env, Napi::Object exports) {
-  const auto add = [&](const char* name, auto function) { exports.Set(name, Napi::Function::New(env, function, name)); };
+  const auto add = [&](const char* name, auto function) {
+    exports.Set(name, Napi::Function::New(env, function, name));
+  };
   add("backward", Backward);
   add("grad", Grad);
   add("setGradEnabled", SetGradEnabled);

@@ -6,8 +6,8 @@
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
-#include <ATen/detail/CUDAHooksInterface.h>
 #include <ATen/core/Generator.h>
+#include <ATen/detail/CUDAHooksInterface.h>
 #include <torch/version.h>
 
 namespace rn {
@@ -19,16 +19,17 @@ Napi::Value Version(const Napi::CallbackInfo& info) { return Napi::String::New(i
 Napi::Value DeviceInfo(const Napi::CallbackInfo& info) {
   return Guarded(info.Env(), [&]() -> Napi::Value {
     Napi::Object result = Napi::Object::New(info.Env());
-    const bool built = at::hasCUDA();
     int64_t count = 0;
-    if (built) {
-      try {
-        count = at::detail::getCUDAHooks().deviceCount();
-      } catch (const std::exception&) {
-        count = 0;  // no driver
-      }
+    try {
+      if (at::hasCUDA()) count = at::detail::getCUDAHooks().deviceCount();
+    } catch (const std::exception&) {
+      count = 0;  // no driver
     }
-    result.Set("cudaBuilt", built);
+#ifdef RN_LINKS_CUDA
+    result.Set("cudaBuilt", true);
+#else
+    result.Set("cudaBuilt", false);
+#endif
     result.Set("cudaDevices", static_cast<double>(count));
     result.Set("cpuCapability", at::get_cpu_capability());
 #ifdef RN_HAVE_JPEG
@@ -61,7 +62,8 @@ c10::Device DeviceArgument(const Napi::Value& value) {
 
 const at::Generator& GeneratorArgument(const Napi::Value& value) {
   const auto& generators = Current()->generators;
-  const auto found = value.IsNumber() ? generators.find(value.As<Napi::Number>().Int32Value()) : generators.end();
+  const auto found =
+      value.IsNumber() ? generators.find(value.As<Napi::Number>().Int32Value()) : generators.end();
   if (found == generators.end()) throw TypeError("this Generator has been released");
   return found->second;
 }
@@ -92,7 +94,8 @@ Napi::Value NewGenerator(const Napi::CallbackInfo& info) {
   return Guarded(info.Env(), [&]() -> Napi::Value {
     const c10::Device device = DeviceArgument(info[0]);
     if (device.is_cpu()) return AddGenerator(info.Env(), at::detail::createCPUGenerator());
-    return AddGenerator(info.Env(), at::globalContext().getAcceleratorHooksInterface(device.type())
+    return AddGenerator(info.Env(), at::globalContext()
+                                        .getAcceleratorHooksInterface(device.type())
                                         .getNewGenerator(device.has_index() ? device.index() : 0));
   });
 }
@@ -152,7 +155,8 @@ void ManualSeed(const Napi::CallbackInfo& info) {
     try {
       const auto count = at::detail::getCUDAHooks().deviceCount();
       for (int i = 0; i < count; ++i) {
-        at::Generator cuda = at::globalContext().defaultGenerator({c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(i)});
+        at::Generator cuda =
+            at::globalContext().defaultGenerator({c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(i)});
         std::lock_guard lock(cuda.mutex());
         cuda.set_current_seed(seed);
       }
@@ -165,7 +169,9 @@ void ManualSeed(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void InitContext(Napi::Env env, Napi::Object exports) {
-  const auto add = [&](const char* name, auto function) { exports.Set(name, Napi::Function::New(env, function, name)); };
+  const auto add = [&](const char* name, auto function) {
+    exports.Set(name, Napi::Function::New(env, function, name));
+  };
   add("version", Version);
   add("deviceInfo", DeviceInfo);
   add("getNumThreads", GetNumThreads);

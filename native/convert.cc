@@ -1,4 +1,4 @@
-#include "guards.h"
+// Values from JavaScript as IValues, and back.
 #include "operators.h"
 
 #include <ATen/ScalarOps.h>
@@ -9,111 +9,10 @@
 #include <c10/core/MemoryFormat.h>
 
 #include <cmath>
-#include <limits>
-#include <unordered_set>
 
 namespace rn {
 
 namespace {
-
-constexpr uint32_t Bit(Tag tag) { return 1u << static_cast<uint32_t>(tag); }
-
-uint32_t Accepts(Kind kind, bool broadcast) {
-  switch (kind) {
-    case Kind::kTensor:
-      return Bit(Tag::kTensor);
-    case Kind::kTensorList:
-    case Kind::kOptionalTensorList:
-      return Bit(Tag::kTensorList) | Bit(Tag::kEmptyList);
-    case Kind::kInt:
-      return Bit(Tag::kNumber) | Bit(Tag::kBigInt) | Bit(Tag::kBool);
-    case Kind::kFloat:
-      return Bit(Tag::kNumber) | Bit(Tag::kBigInt);
-    case Kind::kBool:
-      return Bit(Tag::kBool);
-    case Kind::kScalar:
-      return Bit(Tag::kNumber) | Bit(Tag::kBigInt) | Bit(Tag::kBool);
-    case Kind::kString:
-    case Kind::kDevice:
-    case Kind::kLayout:
-    case Kind::kMemoryFormat:
-      return Bit(Tag::kString);
-    case Kind::kDType:
-      return Bit(Tag::kDType);
-    case Kind::kGenerator:
-      return Bit(Tag::kGenerator);
-    case Kind::kIntList:
-      return Bit(Tag::kNumberList) | Bit(Tag::kEmptyList) | (broadcast ? Bit(Tag::kNumber) : 0);
-    case Kind::kFloatList:
-      return Bit(Tag::kNumberList) | Bit(Tag::kEmptyList) | (broadcast ? Bit(Tag::kNumber) : 0);
-    case Kind::kBoolList:
-      return Bit(Tag::kBoolList) | Bit(Tag::kEmptyList) | (broadcast ? Bit(Tag::kBool) : 0);
-    case Kind::kScalarList:
-      return Bit(Tag::kNumberList) | Bit(Tag::kEmptyList);
-    case Kind::kUnsupported:
-      return 0;
-  }
-  return 0;
-}
-
-Kind ListKind(const c10::TypePtr& element) {
-  switch (element->kind()) {
-    case c10::TypeKind::TensorType:
-      return Kind::kTensorList;
-    case c10::TypeKind::OptionalType:
-      return element->castRaw<c10::OptionalType>()->getElementType()->kind() == c10::TypeKind::TensorType
-                 ? Kind::kOptionalTensorList
-                 : Kind::kUnsupported;
-    case c10::TypeKind::IntType:
-    case c10::TypeKind::SymIntType:
-      return Kind::kIntList;
-    case c10::TypeKind::FloatType:
-      return Kind::kFloatList;
-    case c10::TypeKind::BoolType:
-      return Kind::kBoolList;
-    case c10::TypeKind::NumberType:
-      return Kind::kScalarList;
-    default:
-      return Kind::kUnsupported;
-  }
-}
-
-Kind KindOf(const c10::TypePtr& type, bool* optional) {
-  switch (type->kind()) {
-    case c10::TypeKind::OptionalType:
-      *optional = true;
-      return KindOf(type->castRaw<c10::OptionalType>()->getElementType(), optional);
-    case c10::TypeKind::TensorType:
-      return Kind::kTensor;
-    case c10::TypeKind::IntType:
-    case c10::TypeKind::SymIntType:
-      return Kind::kInt;
-    case c10::TypeKind::FloatType:
-    case c10::TypeKind::SymFloatType:
-      return Kind::kFloat;
-    case c10::TypeKind::BoolType:
-    case c10::TypeKind::SymBoolType:
-      return Kind::kBool;
-    case c10::TypeKind::NumberType:
-      return Kind::kScalar;
-    case c10::TypeKind::StringType:
-      return Kind::kString;
-    case c10::TypeKind::ScalarTypeType:
-      return Kind::kDType;
-    case c10::TypeKind::DeviceObjType:
-      return Kind::kDevice;
-    case c10::TypeKind::LayoutType:
-      return Kind::kLayout;
-    case c10::TypeKind::MemoryFormatType:
-      return Kind::kMemoryFormat;
-    case c10::TypeKind::GeneratorType:
-      return Kind::kGenerator;
-    case c10::TypeKind::ListType:
-      return ListKind(type->castRaw<c10::ListType>()->getElementType());
-    default:
-      return Kind::kUnsupported;
-  }
-}
 
 bool ReadInt(EnvData& data, size_t at, int64_t* out) {
   const Exchange& x = data.exchange;
@@ -136,7 +35,8 @@ bool ReadInt(EnvData& data, size_t at, int64_t* out) {
 // JavaScript does not tell 1 from 1.0: an integral number is an integer Scalar, as it is an int in Python
 // where people write it without a point.
 c10::Scalar NumberToScalar(double value) {
-  if (value == std::trunc(value) && std::abs(value) <= 9007199254740991.0 && !(value == 0 && std::signbit(value))) {
+  if (value == std::trunc(value) && std::abs(value) <= 9007199254740991.0 &&
+      !(value == 0 && std::signbit(value))) {
     return c10::Scalar(static_cast<int64_t>(value));
   }
   return c10::Scalar(value);
@@ -156,23 +56,36 @@ const std::string& ReadString(EnvData& data, size_t at) {
 }
 
 bool ReadMemoryFormat(const std::string& name, c10::MemoryFormat* out) {
-  if (name == "contiguous_format") *out = c10::MemoryFormat::Contiguous;
-  else if (name == "channels_last") *out = c10::MemoryFormat::ChannelsLast;
-  else if (name == "channels_last_3d") *out = c10::MemoryFormat::ChannelsLast3d;
-  else if (name == "preserve_format") *out = c10::MemoryFormat::Preserve;
-  else return false;
+  if (name == "contiguous_format")
+    *out = c10::MemoryFormat::Contiguous;
+  else if (name == "channels_last")
+    *out = c10::MemoryFormat::ChannelsLast;
+  else if (name == "channels_last_3d")
+    *out = c10::MemoryFormat::ChannelsLast3d;
+  else if (name == "preserve_format")
+    *out = c10::MemoryFormat::Preserve;
+  else
+    return false;
   return true;
 }
 
 bool ReadLayout(const std::string& name, c10::Layout* out) {
-  if (name == "strided") *out = c10::Layout::Strided;
-  else if (name == "sparse_coo") *out = c10::Layout::Sparse;
-  else if (name == "sparse_csr") *out = c10::Layout::SparseCsr;
-  else if (name == "sparse_csc") *out = c10::Layout::SparseCsc;
-  else if (name == "sparse_bsr") *out = c10::Layout::SparseBsr;
-  else if (name == "sparse_bsc") *out = c10::Layout::SparseBsc;
-  else if (name == "mkldnn") *out = c10::Layout::Mkldnn;
-  else return false;
+  if (name == "strided")
+    *out = c10::Layout::Strided;
+  else if (name == "sparse_coo")
+    *out = c10::Layout::Sparse;
+  else if (name == "sparse_csr")
+    *out = c10::Layout::SparseCsr;
+  else if (name == "sparse_csc")
+    *out = c10::Layout::SparseCsc;
+  else if (name == "sparse_bsr")
+    *out = c10::Layout::SparseBsr;
+  else if (name == "sparse_bsc")
+    *out = c10::Layout::SparseBsc;
+  else if (name == "mkldnn")
+    *out = c10::Layout::Mkldnn;
+  else
+    return false;
   return true;
 }
 
@@ -212,73 +125,6 @@ bool ConvertIntList(EnvData& data, const ArgumentPlan& plan, const Parsed& value
 }
 
 }  // namespace
-
-std::string WhyNotCallable(const c10::FunctionSchema& schema) {
-  if (schema.is_vararg()) return "takes a variable number of arguments";
-  for (const auto& argument : schema.arguments()) {
-    bool optional = false;
-    if (KindOf(argument.real_type(), &optional) == Kind::kUnsupported) {
-      return "argument '" + argument.name() + "' has type " + argument.real_type()->str();
-    }
-  }
-  for (const auto& result : schema.returns()) {
-    bool optional = false;
-    if (KindOf(result.real_type(), &optional) == Kind::kUnsupported) {
-      return "returns type " + result.real_type()->str();
-    }
-  }
-  return "";
-}
-
-// Arithmetic in which PyTorch lets a number stand for the second tensor (python_arg_parser.cpp,
-// should_allow_numbers_as_tensors), so that the same kernels and graph nodes come out.
-bool TakesNumbersAsTensors(const std::string& name) {
-  static const std::unordered_set<std::string> names = {
-      "add",      "sub",      "subtract",      "mul",      "multiply",      "div",       "divide",
-      "true_divide", "floor_divide", "remainder", "fmod", "copy"};
-  std::string plain = name.substr(6);
-  if (plain.size() > 1 && plain.back() == '_') plain.pop_back();
-  return names.count(plain) > 0;
-}
-
-Overload PlanOverload(const c10::OperatorHandle& handle) {
-  const auto& schema = handle.schema();
-  Overload overload{handle, {}, 0, {}};
-  overload.guard = FindGuard(schema);
-  for (const auto& argument : schema.arguments()) {
-    ArgumentPlan plan{};
-    plan.kind = KindOf(argument.real_type(), &plan.optional);
-    plan.name = argument.name();
-    plan.keywordOnly = argument.kwarg_only();
-    plan.broadcast = argument.N().value_or(0);
-    plan.hasDefault = argument.default_value().has_value();
-    if (plan.hasDefault) plan.defaultValue = *argument.default_value();
-    plan.accepts = Accepts(plan.kind, plan.broadcast > 0);
-    overload.hasFixedLists |= plan.kind == Kind::kIntList && plan.broadcast > 1;
-    if (plan.optional) plan.accepts |= Bit(Tag::kNull);
-    if (plan.kind == Kind::kTensor && !overload.arguments.empty() && !plan.keywordOnly &&
-        TakesNumbersAsTensors(schema.name())) {
-      plan.accepts |= Bit(Tag::kNumber) | Bit(Tag::kBool) | Bit(Tag::kBigInt);
-    }
-    if (!plan.keywordOnly) ++overload.positional;
-    overload.arguments.push_back(std::move(plan));
-  }
-  for (const auto& result : schema.returns()) {
-    int32_t alias = -1;
-    if (result.alias_info() != nullptr && result.alias_info()->isWrite()) {
-      for (size_t i = 0; i < schema.arguments().size(); ++i) {
-        const auto* info = schema.arguments()[i].alias_info();
-        if (info != nullptr && info->isWrite() && info->beforeSets() == result.alias_info()->beforeSets() &&
-            overload.arguments[i].kind == Kind::kTensor) {
-          alias = static_cast<int32_t>(i);
-          break;
-        }
-      }
-    }
-    overload.aliases.push_back(alias);
-  }
-  return overload;
-}
 
 bool Convert(EnvData& data, const ArgumentPlan& plan, const Parsed& value, c10::IValue* out) {
   if (value.tag == Tag::kNull) {
@@ -438,7 +284,8 @@ size_t WriteResult(EnvData& data, c10::IValue&& value, size_t position) {
   }
   if (value.isScalar()) {
     const c10::Scalar scalar = value.toScalar();
-    TORCH_CHECK(!scalar.isComplex(), "a complex Scalar has no JavaScript form: use view_as_real on the tensor");
+    TORCH_CHECK(!scalar.isComplex(),
+                "a complex Scalar has no JavaScript form: use view_as_real on the tensor");
     if (scalar.isBoolean()) {
       x.set(position, Tag::kBool, scalar.toBool() ? 1 : 0);
     } else if (scalar.isIntegral(false)) {
@@ -461,9 +308,12 @@ size_t WriteResult(EnvData& data, c10::IValue&& value, size_t position) {
   if (value.isList()) {
     const auto list = value.toListRef();
     Tag tag = Tag::kNumberList;
-    if (list.empty()) tag = Tag::kEmptyList;
-    else if (list[0].isTensor()) tag = Tag::kTensorList;
-    else if (list[0].isBool()) tag = Tag::kBoolList;
+    if (list.empty())
+      tag = Tag::kEmptyList;
+    else if (list[0].isTensor())
+      tag = Tag::kTensorList;
+    else if (list[0].isBool())
+      tag = Tag::kBoolList;
     x.set(position, tag, static_cast<double>(list.size()));
     size_t next = position + 1;
     for (const auto& element : list) next = WriteResult(data, c10::IValue(element), next);
@@ -472,7 +322,8 @@ size_t WriteResult(EnvData& data, c10::IValue&& value, size_t position) {
   throw std::runtime_error("a result of type " + value.tagKind() + " has no JavaScript form");
 }
 
-std::string Describe(EnvData& data, const std::vector<Parsed>& values, const std::vector<std::string>& names) {
+std::string Describe(EnvData& data, const std::vector<Parsed>& values,
+                     const std::vector<std::string>& names) {
   const Exchange& x = data.exchange;
   std::string text = "(";
   for (size_t i = 0; i < values.size(); ++i) {
@@ -487,14 +338,16 @@ std::string Describe(EnvData& data, const std::vector<Parsed>& values, const std
         break;
       case Tag::kTensor: {
         const double id = x.values[values[i].at];
-        text += data.slots.alive(id) ? std::string(c10::toString(data.slots.get(id).scalar_type())) + " Tensor"
-                                     : "released Tensor";
+        text += data.slots.alive(id)
+                    ? std::string(c10::toString(data.slots.get(id).scalar_type())) + " Tensor"
+                    : "released Tensor";
         break;
       }
       case Tag::kNumber: {
         const double number = x.values[values[i].at];
         const bool integral = number == std::trunc(number) && std::abs(number) < 1e15;
-        text += "number " + (integral ? std::to_string(static_cast<int64_t>(number)) : std::to_string(number));
+        text +=
+            "number " + (integral ? std::to_string(static_cast<int64_t>(number)) : std::to_string(number));
         break;
       }
       case Tag::kBool:

@@ -98,7 +98,8 @@ napi_value CallFunction(EnvData& data, napi_value function, size_t argc, const n
   if (status == napi_ok) return result;
   bool pending = false;
   napi_is_exception_pending(data.env, &pending);
-  if (!pending) throw std::runtime_error("a JavaScript callback could not be called: the environment is closing");
+  if (!pending)
+    throw std::runtime_error("a JavaScript callback could not be called: the environment is closing");
   napi_value exception;
   napi_get_and_clear_last_exception(data.env, &exception);
   data.rethrow(exception);
@@ -221,7 +222,8 @@ void JsThread::run(const std::function<void()>& call) {
   }
   Task task{&call, at::ThreadLocalState(), nullptr};
   std::unique_lock lock(mutex_);
-  if (serving_ == 0) throw std::runtime_error("a JavaScript hook was reached while JavaScript was not waiting for it");
+  if (serving_ == 0)
+    throw std::runtime_error("a JavaScript hook was reached while JavaScript was not waiting for it");
   queue_.push_back(&task);
   wake_.notify_all();
   wake_.wait(lock, [&] { return task.done; });

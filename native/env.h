@@ -36,7 +36,7 @@ enum class Tag : uint8_t {
   kKeyword = 11,
   kGenerator = 12,
   kEmptyList = 13,
-  kSame = 14,  // result only: the tensor that was passed at flat position `value`
+  kSame = 14,    // result only: the tensor that was passed at flat position `value`
   kDevice = 15,  // result only
 };
 

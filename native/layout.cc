@@ -21,7 +21,8 @@ bool SameLayout(const at::Tensor& a, const at::Tensor& b) {
 Napi::Value UnlikeLayouts(const Napi::CallbackInfo& info) {
   return Guarded(info.Env(), [&]() -> Napi::Value {
     const Napi::Env env = info.Env();
-    if (!info[0].IsArray() || !info[1].IsArray()) throw TypeError("unlikeLayouts needs an array and an array of arrays");
+    if (!info[0].IsArray() || !info[1].IsArray())
+      throw TypeError("unlikeLayouts needs an array and an array of arrays");
     const auto ids = info[0].As<Napi::Array>();
     const auto others = info[1].As<Napi::Array>();
     Napi::Array result = Napi::Array::New(env);
@@ -40,7 +41,8 @@ Napi::Value UnlikeLayouts(const Napi::CallbackInfo& info) {
       }
       for (uint32_t i = 0; i < ids.Length(); ++i) {
         const at::Tensor& like = GetTensor(env, Napi::Value(ids[i]));
-        if (!SameLayout(like, GetTensor(env, Napi::Value(list.As<Napi::Array>()[i])))) report(static_cast<int>(k), i);
+        if (!SameLayout(like, GetTensor(env, Napi::Value(list.As<Napi::Array>()[i]))))
+          report(static_cast<int>(k), i);
       }
     }
     return result;

@@ -111,7 +111,8 @@ void ResetPeak(const Napi::CallbackInfo&) { ResetPeakCpuBytes(); }
 void Attach(const Napi::CallbackInfo& info) {
   Guarded(info.Env(), [&] {
     auto buffer = info[0].As<Napi::ArrayBuffer>();
-    if (!info[0].IsArrayBuffer() || buffer.ByteLength() < Exchange::kBytes) throw TypeError("wrong exchange buffer");
+    if (!info[0].IsArrayBuffer() || buffer.ByteLength() < Exchange::kBytes)
+      throw TypeError("wrong exchange buffer");
     auto* bytes = static_cast<uint8_t*>(buffer.Data());
     Exchange& x = Current()->exchange;
     x.header = reinterpret_cast<int32_t*>(bytes);

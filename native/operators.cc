@@ -157,12 +157,13 @@ bool Match(EnvData& data, const Overload& overload, const Arguments& given, std:
     names.push_back(*given.names[i]);
   }
   const char* many = family.overloads.size() == 1 ? " does not accept " : ": no overload accepts ";
-  throw TypeError("aten::" + family.name + many + Describe(data, values, names) + ". Candidates:" +
-                  Candidates(family));
+  throw TypeError("aten::" + family.name + many + Describe(data, values, names) +
+                  ". Candidates:" + Candidates(family));
 }
 
 // Writes the results, which lie at the top of the stack, one after the other; header[1] counts them.
-void WriteResults(EnvData& data, const Overload& overload, std::vector<c10::IValue>& stack, const Parsed* chosen) {
+void WriteResults(EnvData& data, const Overload& overload, std::vector<c10::IValue>& stack,
+                  const Parsed* chosen) {
   Exchange& x = data.exchange;
   size_t next = 0;
   for (size_t i = 0; i < stack.size(); ++i) {
@@ -205,8 +206,9 @@ napi_value Call(napi_env env, napi_callback_info) {
   EnvData& data = *Current();
   const int32_t index = data.exchange.header[0];
   const auto end = static_cast<size_t>(data.exchange.header[1]);
-  const OperatorFamily* found =
-      index < 0 || index >= Registry::kMax ? nullptr : GetRegistry().families[index].load(std::memory_order_acquire);
+  const OperatorFamily* found = index < 0 || index >= Registry::kMax
+                                    ? nullptr
+                                    : GetRegistry().families[index].load(std::memory_order_acquire);
   if (found == nullptr || end > Exchange::kCapacity) {
     napi_throw_type_error(env, nullptr, "unknown operator");
     return nullptr;
@@ -232,7 +234,8 @@ napi_value Call(napi_env env, napi_callback_info) {
     WriteResults(data, *fitting, stack, chosen);
   } catch (const TypeError& error) {
     const std::string text = error.what();
-    napi_throw_type_error(env, nullptr, (text.rfind("aten::", 0) == 0 ? text : "aten::" + family.name + ": " + text).c_str());
+    napi_throw_type_error(
+        env, nullptr, (text.rfind("aten::", 0) == 0 ? text : "aten::" + family.name + ": " + text).c_str());
   } catch (...) {
     ThrowToJs(env, "aten::" + family.name);
   }
@@ -259,7 +262,8 @@ Napi::Value Resolve(const Napi::CallbackInfo& info) {
         reasons += "\n  " + toString(handle.schema()) + ": " + reason;
       }
     }
-    if (family->overloads.empty()) throw TypeError("aten::" + name + " cannot be called from JavaScript:" + reasons);
+    if (family->overloads.empty())
+      throw TypeError("aten::" + name + " cannot be called from JavaScript:" + reasons);
     if (registry.count == Registry::kMax) throw std::runtime_error("too many operators");
     const int32_t index = registry.count++;
     registry.families[index].store(family.release(), std::memory_order_release);

@@ -15,7 +15,8 @@ double Slots::put(at::Tensor tensor) {
   } else {
     if (next_ > kIndexMask) {
       throw std::runtime_error(
-          "16,777,216 tensors are alive at once: release some (scope, using, dispose()) before creating more");
+          "16,777,216 tensors are alive at once: release some (scope, using, dispose()) before creating "
+          "more");
     }
     index = next_++;
     if ((index >> kBlockBits) == blocks_.size()) blocks_.push_back(std::make_unique<Slot[]>(kBlock));
@@ -39,7 +40,8 @@ Slots::Slot* Slots::find(double id) const noexcept {
   const auto index = static_cast<uint32_t>(bits) & kIndexMask;
   if (index >= next_) return nullptr;
   Slot& slot = at(index);
-  if (slot.owner == Owner::kNone || slot.generation != static_cast<uint32_t>(bits >> kIndexBits)) return nullptr;
+  if (slot.owner == Owner::kNone || slot.generation != static_cast<uint32_t>(bits >> kIndexBits))
+    return nullptr;
   return &slot;
 }
 

@@ -56,16 +56,19 @@ Napi::Value FromBuffer(const Napi::CallbackInfo& info) {
     const c10::ScalarType dtype = ScalarTypeArgument(info[3]);
     const auto shapeArray = info[4].As<Napi::Array>();
     const bool copy = info[5].As<Napi::Boolean>();
-    if (offset > available || length > available - offset) throw TypeError("the range lies outside the buffer");
+    if (offset > available || length > available - offset)
+      throw TypeError("the range lies outside the buffer");
     std::vector<int64_t> shape(shapeArray.Length());
     size_t bytes = c10::elementSize(dtype);
     for (size_t i = 0; i < shape.size(); ++i) {
       const double size = Napi::Value(shapeArray[static_cast<uint32_t>(i)]).As<Napi::Number>().DoubleValue();
-      if (!(size >= 0 && size <= 9007199254740991.0) || size != static_cast<double>(static_cast<int64_t>(size))) {
+      if (!(size >= 0 && size <= 9007199254740991.0) ||
+          size != static_cast<double>(static_cast<int64_t>(size))) {
         throw TypeError("a shape holds non-negative integers");
       }
       shape[i] = static_cast<int64_t>(size);
-      if (__builtin_mul_overflow(bytes, static_cast<size_t>(shape[i]), &bytes)) throw TypeError("the shape is too large");
+      if (__builtin_mul_overflow(bytes, static_cast<size_t>(shape[i]), &bytes))
+        throw TypeError("the shape is too large");
     }
     if (bytes != length) {
       throw TypeError("the shape needs " + std::to_string(bytes) + " bytes but " + std::to_string(length) +
@@ -83,7 +86,8 @@ Napi::Value FromBuffer(const Napi::CallbackInfo& info) {
       }
       napi_ref hold;
       Check(napi_create_reference(info.Env(), info[0], 1, &hold));
-      tensor = at::from_blob(start, shape, [data, hold](void*) { data->retire(hold); }, options);
+      tensor = at::from_blob(
+          start, shape, [data, hold](void*) { data->retire(hold); }, options);
     }
     return Napi::Number::New(info.Env(), data->slots.put(std::move(tensor)));
   });
@@ -130,7 +134,8 @@ Napi::Value AsStorageView(const Napi::CallbackInfo& info) {
     };
     const auto sizes = list(3);
     const auto strides = list(4);
-    if (sizes.size() != strides.size() || offset < 0) throw TypeError("sizes and strides do not belong together");
+    if (sizes.size() != strides.size() || offset < 0)
+      throw TypeError("sizes and strides do not belong together");
     int64_t last = offset;
     bool empty = false;
     for (size_t i = 0; i < sizes.size(); ++i) {
@@ -140,7 +145,8 @@ Napi::Value AsStorageView(const Napi::CallbackInfo& info) {
         continue;
       }
       int64_t step;
-      if (__builtin_mul_overflow(sizes[i] - 1, strides[i], &step) || __builtin_add_overflow(last, step, &last)) {
+      if (__builtin_mul_overflow(sizes[i] - 1, strides[i], &step) ||
+          __builtin_add_overflow(last, step, &last)) {
         throw TypeError("the view lies outside its storage");
       }
     }
