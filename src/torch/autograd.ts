@@ -109,6 +109,7 @@ export function gradsOf(tensors: readonly Tensor[]): (Tensor | null)[] {
  */
 export function identityNode(
   tensors: readonly Tensor[],
+  // biome-ignore lint/suspicious/noConfusingVoidType: a hook may be declared to return nothing
   onGrad: (grads: (Tensor | null)[]) => (Tensor | null)[] | undefined | void,
 ): Tensor[] {
   return native
@@ -187,6 +188,7 @@ interface FunctionClass<A extends unknown[], R extends Tensor | Tensor[]> {
  * of forward (null for arguments that are no tensors). Called by `apply`.
  */
 // biome-ignore lint/complexity/noStaticOnlyClass: users extend it, as they do in PyTorch
+// biome-ignore lint/suspicious/noShadowRestrictedNames: PyTorch's name; it is used as torch.autograd.Function
 export abstract class Function {
   static apply<A extends unknown[], R extends Tensor | Tensor[]>(this: FunctionClass<A, R>, ...args: A): R {
     const context = new FunctionContext();

@@ -24,6 +24,6 @@ export * as nn from './nn/index.js';
 export * from './ops.js';
 export * as optim from './optim/index.js';
 export { defaultGenerator, Generator, getRngState, manualSeed, setRngState } from './random.js';
+export { getNumThreads, setNumThreads, version } from './runtime.js';
 export * from './serialization/index.js';
 export { type HookHandle, type NestedArray, Tensor } from './tensor.js';
-export { getNumThreads, setNumThreads, version } from './runtime.js';

@@ -81,7 +81,13 @@ export interface Native {
   identity(ids: number[], onGrad: (ids: number[]) => number[] | undefined): number[];
   applyFunction(
     inputs: number[],
-    forward: () => [outputs: number[], saved: number[], dirty: number[], fixed: number[], materialize: boolean],
+    forward: () => [
+      outputs: number[],
+      saved: number[],
+      dirty: number[],
+      fixed: number[],
+      materialize: boolean,
+    ],
     backward: (ids: number[]) => number[],
   ): number[];
   setForceQueue(force: boolean): void;
@@ -104,7 +110,11 @@ export interface Native {
   generatorSetState(id: number, state: number): void;
   manualSeed(seed: number | bigint): void;
   // image.cc
-  imageLoadBatch(sources: readonly (string | Uint8Array)[], out: number, threads: number): Promise<ImageFailure[]>;
+  imageLoadBatch(
+    sources: readonly (string | Uint8Array)[],
+    out: number,
+    threads: number,
+  ): Promise<ImageFailure[]>;
   imageResizeInto(
     rgb: Uint8Array,
     height: number,
@@ -152,12 +162,15 @@ function load(): Native {
   const addon = join(packageRoot, 'build', 'Release', 'reid_native.node');
   const record = buildRecord();
   const tried = `addon: ${addon}\nlibtorch: ${record ? `${record.version} at ${record.root}` : 'no record of a build'}`;
-  const mend = 'Run `npm run setup` in the package folder; it finds or installs libtorch and builds the addon.';
+  const mend =
+    'Run `npm run setup` in the package folder; it finds or installs libtorch and builds the addon.';
   if (!existsSync(addon)) throw new Error(`reid-native is not built.\n${tried}\n${mend}`);
   if (record) {
     const now = versionAt(record.root);
     if (now !== undefined && now !== record.version) {
-      throw new Error(`reid-native was built for libtorch ${record.version} but finds ${now}.\n${tried}\n${mend}`);
+      throw new Error(
+        `reid-native was built for libtorch ${record.version} but finds ${now}.\n${tried}\n${mend}`,
+      );
     }
   }
   try {

@@ -1,6 +1,5 @@
 // Every operator as a function: the generated ones, and those that need a JavaScript face of their own.
 
-export * from './generated/ops.js';
 export {
   arange,
   empty,
@@ -17,3 +16,4 @@ export {
   tensor,
   zeros,
 } from './factories.js';
+export * from './generated/ops.js';

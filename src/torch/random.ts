@@ -1,6 +1,6 @@
 // Random number generators: the default ones and one's own.
 
-import { type DeviceLike } from './device.js';
+import type { DeviceLike } from './device.js';
 import { native } from './native.js';
 import { type Tensor, wrap } from './tensor.js';
 

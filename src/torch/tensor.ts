@@ -31,6 +31,9 @@ export const scopeState: { depth: number; sites: Map<number, string> | undefined
   sites: undefined,
 };
 
+// biome-ignore lint/suspicious/noConfusingVoidType: a hook may be declared to return nothing
+type Nothing = undefined | null | void;
+
 export interface BackwardOptions {
   /** Keep the graph for another backward; by default only when `createGraph` is set. */
   retainGraph?: boolean;
@@ -326,7 +329,7 @@ export class Tensor implements Disposable {
    * Calls `hook` with the gradient of this tensor whenever it is computed; a tensor it returns takes the
    * gradient's place. An error thrown in it stops backward and comes out of `backward()`.
    */
-  registerHook(hook: (grad: Tensor) => Tensor | undefined | null | void): HookHandle {
+  registerHook(hook: (grad: Tensor) => Tensor | Nothing): HookHandle {
     let removed = false;
     const index = native.registerHook(this.handle, ([id]) => {
       // The graph may outlive this tensor's slot, through which alone a hook can be taken out of it.
