@@ -119,6 +119,29 @@ const std::vector<NamedGuard>& LayoutGuards() {
                 "each of tensors must have a dimension dim, and elements");
          }
        }},
+      {"_nested_from_padded",
+       [](const Given& given) {
+         const at::Tensor padded = given.tensor("padded");
+         const at::Tensor sizes = given.tensor("cpu_nested_shape_example");
+         NeedDense(padded, "padded");
+         NeedDense(sizes, "cpu_nested_shape_example");
+         const bool fused = given.flag("fuse_transform_0213");
+         Need(!fused || padded.dim() == 4, "fuse_transform_0213 needs a four-dimensional tensor");
+         Need(sizes.dim() == 2 && sizes.scalar_type() == c10::kLong && sizes.device().is_cpu() &&
+                  padded.numel() > 0 && sizes.numel() > 0 && sizes.size(0) == padded.size(0) &&
+                  sizes.size(1) == padded.dim() - (fused ? 2 : 1),
+              "cpu_nested_shape_example must hold a row of sizes for each part of padded");
+         if (fused) {
+           Need(Within(sizes.select(1, 0), 1, padded.size(2)) &&
+                    Within(sizes.select(1, 1), padded.size(1) * padded.size(3),
+                           padded.size(1) * padded.size(3)),
+                "sizes must lie inside padded");
+           return;
+         }
+         for (int64_t dim = 0; dim < sizes.size(1); ++dim) {
+           Need(Within(sizes.select(1, dim), 1, padded.size(dim + 1)), "sizes must lie inside padded");
+         }
+       }},
       {"_nested_select_backward",
        [](const Given& given) {
          Need(given.tensor("self").is_nested() && given.integer("dim") == 0,

@@ -169,6 +169,16 @@ const std::vector<NamedGuard>& MathGuards() {
          const int64_t dim = given.integer("dim");
          Need(dim >= 0 && dim < std::max<int64_t>(self.dim(), 1), "dim is out of range");
        }},
+      {"random random_",
+       [](const Given& given) {
+         if (!given.tensor("self").is_floating_point()) return;
+         // Beyond, libtorch looks for ever for a bound that the dtype can hold.
+         constexpr int64_t most = int64_t{1} << 53;
+         Need(given.integer("from") >= -most && given.integer("from") <= most &&
+                  given.integer("to") >= -most && given.integer("to") <= most,
+              "the bounds are too large for a floating point dtype");
+       }},
+      {"combinations", [](const Given& given) { Need(given.integer("r", 2) <= 64, "r is too large"); }},
       {"_fft_r2c", FourierFromReal},
       {"_fft_c2c", FourierFromComplex},
       {"_fft_c2r", FourierToReal},

@@ -171,6 +171,39 @@ void SoftmaxBackward(const Given& given) {
   Need(output.dim() == 0 || Wrap(given.integer("dim"), output.dim()) >= 0, "dim is out of range");
 }
 
+// query [batch, heads, length, size], key and value [batch, heads, other length, size]; the rest follows
+// query.
+void FlashAttention(const Given& given) {
+  const at::Tensor query = given.tensor("query");
+  for (const char* name : {"query", "key", "value", "out", "grad_out"}) {
+    const at::Tensor tensor = given.tensor(name);
+    if (!tensor.defined()) continue;
+    NeedDense(tensor, name);
+    Need(tensor.dim() == 4 && tensor.numel() > 0 && SameType(tensor, query) && tensor.is_floating_point(),
+         "query, key, value and what belongs to them must be four-dimensional, of one floating point dtype, "
+         "not empty");
+    Need(
+        tensor.size(0) == query.size(0) && tensor.size(1) == query.size(1) && tensor.size(3) == query.size(3),
+        "batch, heads and size must be the same");
+  }
+  Need(SameSizes(given.tensor("key"), given.tensor("value")), "key and value must have the same size");
+  const at::Tensor grad = given.tensor("grad_out");
+  if (!grad.defined()) return;
+  Need(SameSizes(grad, query) && SameSizes(given.tensor("out"), query),
+       "out and grad_out must have query's size");
+  Need(given.tensor("logsumexp").numel() == query.size(0) * query.size(1) * query.size(2) &&
+           given.tensor("logsumexp").dim() == 3 &&
+           given.tensor("logsumexp").scalar_type() ==
+               (query.scalar_type() == c10::kDouble ? c10::kDouble : c10::kFloat),
+       "logsumexp must have an element a row of query");
+  const at::Tensor mask = given.tensor("attn_mask");
+  if (!mask.defined()) return;
+  NeedDense(mask, "attn_mask");
+  Need((mask.dim() == 2 || mask.dim() == 4) && mask.size(-2) == query.size(2) &&
+           mask.size(-1) == given.tensor("key").size(2),
+       "attn_mask must be [.., query length, key length]");
+}
+
 }  // namespace
 
 const std::vector<NamedGuard>& NeuralGuards() {
@@ -240,6 +273,7 @@ const std::vector<NamedGuard>& NeuralGuards() {
                 "query, key and value must have heads for enable_gqa");
          }
        }},
+      {"_scaled_dot_product_flash_attention_for_cpu_backward", FlashAttention},
       {"fbgemm_linear_quantize_weight fbgemm_pack_gemm_matrix_fp16 fbgemm_pack_quantized_matrix "
        "fbgemm_linear_int8_weight fbgemm_linear_int8_weight_fp32_activation fbgemm_linear_fp16_weight "
        "fbgemm_linear_fp16_weight_fp32_activation",
