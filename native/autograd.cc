@@ -218,8 +218,9 @@ Napi::Value RegisterHook(const Napi::CallbackInfo& info) {
     const at::Tensor& tensor = GetTensor(info.Env(), info[0]);
     auto callback = std::make_shared<CountedCallback>(Current(), info[1]);
     const unsigned handle = tensor.register_hook([callback](const at::Tensor& grad) {
+      const auto held = callback;  // the hook may remove itself
       variable_list returned;
-      const bool replaced = CallWithTensors(*callback, {grad}, &returned);
+      const bool replaced = CallWithTensors(*held, {grad}, &returned);
       return replaced && !returned.empty() && returned[0].defined() ? returned[0] : at::Tensor();
     });
     return Napi::Number::New(info.Env(), handle);
@@ -236,8 +237,9 @@ void RemoveHook(const Napi::CallbackInfo& info) {
 struct PostAccumulateHook : torch::autograd::PostAccumulateGradHook {
   explicit PostAccumulateHook(std::shared_ptr<CountedCallback> callback) : callback_(std::move(callback)) {}
   void operator()(const at::Tensor& tensor) override {
+    const auto held = callback_;  // the hook may remove itself
     variable_list ignored;
-    CallWithTensors(*callback_, {tensor}, &ignored);
+    CallWithTensors(*held, {tensor}, &ignored);
   }
   std::shared_ptr<CountedCallback> callback_;
 };
