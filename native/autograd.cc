@@ -164,7 +164,14 @@ void PopInferenceMode(const Napi::CallbackInfo&) {
 }
 
 void SetRequiresGrad(const Napi::CallbackInfo& info) {
-  Guarded(info.Env(), [&] { GetTensor(info.Env(), info[0]).set_requires_grad(info[1].ToBoolean()); });
+  Guarded(info.Env(), [&] {
+    const at::Tensor& tensor = GetTensor(info.Env(), info[0]);
+    const bool requires_grad = info[1].ToBoolean();
+    TORCH_CHECK(
+        requires_grad || tensor.is_leaf(),
+        "requiresGrad can be switched off on leaf tensors only: use detach() to cut a computed tensor off");
+    tensor.set_requires_grad(requires_grad);
+  });
 }
 
 Napi::Value GetGrad(const Napi::CallbackInfo& info) {
