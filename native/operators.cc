@@ -165,6 +165,13 @@ bool Match(EnvData& data, const Overload& overload, const Arguments& given, std:
 void WriteResults(EnvData& data, const Overload& overload, std::vector<c10::IValue>& stack,
                   const Parsed* chosen) {
   Exchange& x = data.exchange;
+  // Before the first is written: nobody would release those that come before one too many.
+  size_t total = stack.size() + 1;
+  for (const auto& value : stack) total += value.isList() ? value.toListRef().size() : 0;
+  if (total >= Exchange::kCapacity) {
+    throw std::runtime_error("the operator returned " + std::to_string(total) +
+                             " values, more than a call can carry");
+  }
   size_t next = 0;
   for (size_t i = 0; i < stack.size(); ++i) {
     const int32_t alias = overload.aliases[i];
