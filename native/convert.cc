@@ -102,7 +102,7 @@ ListView Elements(EnvData& data, const Parsed& value) {
 
 bool ConvertIntList(EnvData& data, const ArgumentPlan& plan, const Parsed& value, c10::IValue* out) {
   c10::List<int64_t> list;
-  if (value.tag == Tag::kNumber) {
+  if (value.tag == Tag::kNumber || value.tag == Tag::kBigInt) {
     int64_t element;
     if (!ReadInt(data, value.at, &element)) return false;
     list.reserve(plan.broadcast);
@@ -220,7 +220,10 @@ bool Convert(EnvData& data, const ArgumentPlan& plan, const Parsed& value, c10::
         for (int32_t i = 0; i < plan.broadcast; ++i) list.push_back(x.values[value.at]);
       } else {
         const ListView view = Elements(data, value);
-        for (size_t i = 0; i < view.size; ++i) list.push_back(x.values[view.start + i]);
+        for (size_t i = 0; i < view.size; ++i) {
+          const size_t at = view.start + i;
+          list.push_back(x.tag(at) == Tag::kBigInt ? static_cast<double>(x.integer(at)) : x.values[at]);
+        }
       }
       *out = std::move(list);
       return true;

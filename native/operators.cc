@@ -101,6 +101,10 @@ void Parse(EnvData& data, size_t end, Arguments* out) {
     at = Skip(x, at);
   }
   if (at != end) throw TypeError("malformed argument list");
+  // As everywhere in JavaScript, f(x, undefined) is f(x).
+  while (out->positionalCount > 0 && out->positional[out->positionalCount - 1].tag == Tag::kUndefined) {
+    --out->positionalCount;
+  }
 }
 
 // Fills `stack` and, for each argument, where it came from; false when the overload does not fit.

@@ -35,7 +35,8 @@ uint32_t Accepts(Kind kind, bool broadcast) {
     case Kind::kGenerator:
       return Bit(Tag::kGenerator);
     case Kind::kIntList:
-      return Bit(Tag::kNumberList) | Bit(Tag::kEmptyList) | (broadcast ? Bit(Tag::kNumber) : 0);
+      return Bit(Tag::kNumberList) | Bit(Tag::kEmptyList) |
+             (broadcast ? Bit(Tag::kNumber) | Bit(Tag::kBigInt) : 0);
     case Kind::kFloatList:
       return Bit(Tag::kNumberList) | Bit(Tag::kEmptyList) | (broadcast ? Bit(Tag::kNumber) : 0);
     case Kind::kBoolList:
@@ -108,11 +109,11 @@ Kind KindOf(const c10::TypePtr& type, bool* optional) {
 }
 
 // Arithmetic in which PyTorch lets a number stand for the second tensor (python_arg_parser.cpp,
-// should_allow_numbers_as_tensors), so that the same kernels and graph nodes come out.
+// should_allow_numbers_as_tensors), so that the same kernels and graph nodes come out. Those of that list
+// which have a Scalar overload in Python too, remainder and fmod, are not here: it goes first.
 bool TakesNumbersAsTensors(const std::string& name) {
   static const std::unordered_set<std::string> names = {
-      "add",    "sub",         "subtract",     "mul",       "multiply", "div",
-      "divide", "true_divide", "floor_divide", "remainder", "fmod",     "copy"};
+      "add", "sub", "subtract", "mul", "multiply", "div", "divide", "true_divide", "floor_divide", "copy"};
   std::string plain = name.substr(6);
   if (plain.size() > 1 && plain.back() == '_') plain.pop_back();
   return names.count(plain) > 0;
