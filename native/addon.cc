@@ -15,6 +15,7 @@ void CloseEnvironment(void* pointer) {
   data->closed.store(true);
   data->slots.clear();
   data->generators.clear();
+  data->jsThread->close();
   SetCurrent(nullptr);
 }
 

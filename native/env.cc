@@ -1,5 +1,6 @@
 #include "env.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/ThreadLocalState.h>
 #include <c10/util/Exception.h>
 
@@ -215,6 +216,10 @@ struct JsThread::Worker {
 JsThread::JsThread(EnvData* data) : data_(data) {}
 JsThread::~JsThread() = default;
 
+void JsThread::close() {
+  if (serving_ == 0) workers_.clear();
+}
+
 void JsThread::run(const std::function<void()>& call) {
   if (std::this_thread::get_id() == data_->thread) {
     call();
@@ -244,6 +249,7 @@ void JsThread::runElsewhere(const std::function<void()>& work) {
   workers_[level]->start([&] {
     try {
       at::ThreadLocalStateGuard guard(state);
+      at::init_num_threads();  // OpenMP counts by thread: follow what setNumThreads said on the other
       work();
     } catch (...) {
       error = std::current_exception();

@@ -189,6 +189,8 @@ class JsThread {
   void runElsewhere(const std::function<void()>& work);
   // Any thread: runs `call` on the JavaScript thread and waits; throws when nobody is serving.
   void run(const std::function<void()>& call);
+  // JavaScript thread, when the environment closes: ends the native threads, unless a hook is what closes it.
+  void close();
 
  private:
   struct Task;
