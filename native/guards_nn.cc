@@ -171,6 +171,41 @@ void SoftmaxBackward(const Given& given) {
   Need(output.dim() == 0 || Wrap(given.integer("dim"), output.dim()) >= 0, "dim is out of range");
 }
 
+// Fused optimizers walk over the memory of all lists at once, as the parameter's memory lies.
+void FusedStep(const Given& given) {
+  const auto self = given.tensors("self");
+  for (const char* name : {"grads", "exp_avgs", "exp_avg_sqs", "max_exp_avg_sqs", "momentum_buffer_list",
+                           "state_sums", "state_steps", "out"}) {
+    const auto list = given.tensors(name);
+    if (list.empty()) continue;
+    Need(list.size() == self.size(), "all lists must have the same length");
+    const bool steps = std::string(name) == "state_steps";
+    for (size_t i = 0; i < list.size(); ++i) {
+      NeedDense(list[i], name);
+      Need(!steps || (list[i].numel() == 1 && list[i].scalar_type() == c10::kFloat),
+           "steps must be float32 scalars");
+      Need(steps || (SameSizes(list[i], self[i]) && list[i].strides() == self[i].strides()),
+           "gradients and states must have the size and strides of their parameter");
+    }
+  }
+  for (const at::Tensor& tensor : self) {
+    NeedDense(tensor, "each parameter");
+    Need(tensor.is_non_overlapping_and_dense(), "parameters must not overlap or have gaps");
+  }
+  Need(given.length("grads") == self.size(), "each parameter needs a gradient");
+  const bool sgd = given.schema().name().find("sgd") != std::string::npos;
+  Need(!sgd || given.number("momentum") == 0 || given.length("momentum_buffer_list") == self.size(),
+       "momentum needs a buffer a parameter");
+  for (const char* name : {"exp_avgs", "exp_avg_sqs", "state_sums", "state_steps"}) {
+    for (const auto& argument : given.schema().arguments()) {
+      Need(argument.name() != name || given.length(name) == self.size(),
+           "all lists must have the same length");
+    }
+  }
+  Need(!given.flag("amsgrad") || given.length("max_exp_avg_sqs") == self.size(),
+       "amsgrad needs max_exp_avg_sqs");
+}
+
 // query [batch, heads, length, size], key and value [batch, heads, other length, size]; the rest follows
 // query.
 void FlashAttention(const Given& given) {
@@ -273,6 +308,9 @@ const std::vector<NamedGuard>& NeuralGuards() {
                 "query, key and value must have heads for enable_gqa");
          }
        }},
+      {"_fused_adam _fused_adam_ _fused_adamw _fused_adamw_ _fused_sgd _fused_sgd_ _fused_adagrad "
+       "_fused_adagrad_",
+       FusedStep},
       {"_scaled_dot_product_flash_attention_for_cpu_backward", FlashAttention},
       {"fbgemm_linear_quantize_weight fbgemm_pack_gemm_matrix_fp16 fbgemm_pack_quantized_matrix "
        "fbgemm_linear_int8_weight fbgemm_linear_int8_weight_fp32_activation fbgemm_linear_fp16_weight "
