@@ -89,10 +89,19 @@ bool AnyOffCpu(const variable_list& tensors) {
   return false;
 }
 
+// libtorch runs backward inside backward on threads of its own from the 60th level on, where only the queue
+// brings hooks to JavaScript.
+constexpr int kDirectLevels = 50;
+
 // Runs an engine call where JavaScript hooks can be served.
 template <class Work>
 void RunEngine(const variable_list& roots, Work&& work) {
-  if (forceQueue || (liveCallbacks > 0 && AnyOffCpu(roots))) {
+  thread_local int level = 0;
+  struct Level {
+    Level() { ++level; }
+    ~Level() { --level; }
+  } entered;
+  if (forceQueue || level > kDirectLevels || (liveCallbacks > 0 && AnyOffCpu(roots))) {
     Current()->jsThread->runElsewhere(work);
   } else {
     work();

@@ -197,15 +197,15 @@ function suite(mode: 'auto' | 'queue'): void {
           depths.push(depth);
           torch.enableGrad(() => {
             inner.mul(inner).backward();
-            if (depth < 4) nest(depth + 1);
+            if (depth < 99) nest(depth + 1);
           });
         });
         y.backward();
       };
       nest(0);
-      assert.deepEqual(depths, [0, 1, 2, 3, 4]);
-      assert.deepEqual(list(inner.grad), [50]);
-      assert.deepEqual(list(x.grad), [10]);
+      assert.deepEqual(depths, [...Array(100).keys()]);
+      assert.deepEqual(list(inner.grad), [1000]);
+      assert.deepEqual(list(x.grad), [200]);
       const outer = leaf(1);
       outer.registerHook(() => {
         torch.setGradEnabled(true);
