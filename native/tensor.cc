@@ -98,6 +98,8 @@ void ReadBytes(const Napi::CallbackInfo& info) {
   Guarded(info.Env(), [&] {
     const at::Tensor& source = GetTensor(info.Env(), info[0]);
     auto buffer = info[1].As<Napi::ArrayBuffer>();
+    if (source.layout() != c10::kStrided)
+      throw TypeError("a sparse tensor has no plain elements: use to_dense()");
     const at::Tensor tensor = source.detach().resolve_conj().resolve_neg().cpu().contiguous();
     if (buffer.ByteLength() != tensor.nbytes()) throw TypeError("the buffer has the wrong size");
     if (tensor.nbytes() > 0) std::memcpy(buffer.Data(), tensor.const_data_ptr(), tensor.nbytes());

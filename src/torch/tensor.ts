@@ -204,6 +204,7 @@ export class Tensor implements Disposable {
 
   /** The elements as nested arrays. */
   toArray(): NestedArray {
+    if (this.dtype.isComplex) throw new TypeError('complex elements need view_as_real');
     const flat = this.toTypedArray();
     const { shape, dtype } = this;
     let next = 0;

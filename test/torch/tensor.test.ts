@@ -278,6 +278,11 @@ describe('members', () => {
     const sparse = torch.eye(3).to_sparse();
     assert.deepEqual(sparse.shape, [3, 3]);
     assert.equal(sparse.isContiguous(), false);
+    assert.throws(() => sparse.toArray(), /use to_dense/);
+    const complex = torch.complex(torch.ones([2]), torch.zeros([2]));
+    assert.throws(() => complex.toArray(), /view_as_real/);
+    assert.deepEqual(list(complex), [1, 0, 1, 0]);
+    assert.throws(() => torch.ones([1], { device: 'meta' }).toArray(), /meta/);
   });
 });
 
