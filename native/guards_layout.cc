@@ -95,8 +95,9 @@ const std::vector<NamedGuard>& LayoutGuards() {
               "self_num_batch_dims must count dimensions of self");
          NeedDense(given.tensor("other"), "other");
        }},
-      {"_gather_sparse_backward",
+      {"_gather_sparse_backward gather_backward",
        [](const Given& given) {
+         if (!given.flag("sparse_grad", true)) return;
          const at::Tensor self = given.tensor("self");
          const at::Tensor index = given.tensor("index");
          const at::Tensor grad = given.tensor("grad");
