@@ -106,7 +106,8 @@ napi_value CallFunction(EnvData& data, napi_value function, size_t argc, const n
   data.rethrow(exception);
 }
 
-void ThrowToJs(napi_env env, const std::string& context) noexcept {
+void ThrowToJs(napi_env env, const std::string& context, const std::string& schema) noexcept {
+  const std::string suffix = schema.empty() ? "" : "\n  " + schema;
   const std::string prefix = context.empty() ? "" : context + ": ";
   bool pending = false;
   napi_is_exception_pending(env, &pending);
@@ -131,11 +132,11 @@ void ThrowToJs(napi_env env, const std::string& context) noexcept {
   } catch (const TypeError& error) {
     napi_throw_type_error(env, nullptr, (prefix + error.what()).c_str());
   } catch (const c10::Error& error) {
-    napi_throw_error(env, nullptr, (prefix + error.what_without_backtrace()).c_str());
+    napi_throw_error(env, nullptr, (prefix + error.what_without_backtrace() + suffix).c_str());
   } catch (const std::bad_alloc&) {
     napi_throw_error(env, "ERR_OUT_OF_MEMORY", (prefix + "out of memory").c_str());
   } catch (const std::exception& error) {
-    napi_throw_error(env, nullptr, (prefix + error.what()).c_str());
+    napi_throw_error(env, nullptr, (prefix + error.what() + suffix).c_str());
   } catch (...) {
     napi_throw_error(env, nullptr, (prefix + "unknown native error").c_str());
   }

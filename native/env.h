@@ -206,8 +206,9 @@ class JsThread {
 // Calls a JavaScript function; a JavaScript exception is stored and thrown on as JsException.
 napi_value CallFunction(EnvData& data, napi_value function, size_t argc, const napi_value* argv);
 
-// Turns the exception in flight into a pending JavaScript exception. `context` names the operation.
-void ThrowToJs(napi_env env, const std::string& context = "") noexcept;
+// Turns the exception in flight into a pending JavaScript exception. `context` names the operation; `schema`
+// is added to libtorch's own errors.
+void ThrowToJs(napi_env env, const std::string& context = "", const std::string& schema = "") noexcept;
 
 // Runs a callback body; no C++ exception leaves it.
 template <class Body>

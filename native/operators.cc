@@ -225,13 +225,13 @@ napi_value Call(napi_env env, napi_callback_info) {
     return nullptr;
   }
   const OperatorFamily& family = *found;
+  const Overload* fitting = nullptr;
   try {
     StackLease lease;
     std::vector<c10::IValue>& stack = *lease;
     Arguments given;
     Parsed chosen[kMaxArguments];
     Parse(data, end, &given);
-    const Overload* fitting = nullptr;
     for (const Overload& overload : family.overloads) {
       if (Match(data, overload, given, &stack, chosen)) {
         fitting = &overload;
@@ -248,7 +248,7 @@ napi_value Call(napi_env env, napi_callback_info) {
     napi_throw_type_error(
         env, nullptr, (text.rfind("aten::", 0) == 0 ? text : "aten::" + family.name + ": " + text).c_str());
   } catch (...) {
-    ThrowToJs(env, "aten::" + family.name);
+    ThrowToJs(env, "aten::" + family.name, fitting == nullptr ? "" : toString(fitting->handle.schema()));
   }
   return nullptr;
 }

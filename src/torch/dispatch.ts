@@ -1,13 +1,15 @@
 // Operators as JavaScript functions. An operator is looked up in libtorch when it is first called.
 
-import { invoke, invoke1, invoke2 } from './exchange.js';
+import { invoke, invoke1, invoke2, nameOperator } from './exchange.js';
 import { native } from './native.js';
 import { unsafeOperators } from './unsafe_ops.js';
 
 function resolve(name: string): number {
   const reason = unsafeOperators[name];
   if (reason !== undefined) throw new TypeError(`aten::${name} cannot be called from JavaScript: ${reason}`);
-  return native.resolve(name);
+  const index = native.resolve(name);
+  nameOperator(index, name);
+  return index;
 }
 
 /** The operator as a function of all its arguments. `F` is its generated type. */

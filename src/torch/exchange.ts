@@ -44,6 +44,20 @@ function intern(text: string): number {
   return index;
 }
 
+const names: string[] = [];
+let calling = -1;
+
+/** Tells errors what operator `index` is called. */
+export function nameOperator(index: number, name: string): void {
+  names[index] = name;
+}
+
+function refuse(text: string): never {
+  const name = names[calling] ?? '';
+  const schemas = native.schemas(name).map(([schema]) => `\n  ${schema}`);
+  throw new TypeError(`aten::${name}: ${text}. Candidates:${schemas.join('')}`);
+}
+
 /** Writes one argument at `at`; returns the next free place. */
 function put(at: number, value: unknown): number {
   if (value instanceof Tensor) {
@@ -73,7 +87,7 @@ function putOther(at: number, value: unknown): number {
       values[at] = intern(value);
       return at + 1;
     case 'bigint':
-      if (BigInt.asIntN(64, value) !== value) throw new TypeError(`${value}n does not fit in 64 bits`);
+      if (BigInt.asIntN(64, value) !== value) refuse(`${value}n does not fit in 64 bits`);
       tags[at] = BIGINT;
       integers[at] = value;
       return at + 1;
@@ -100,7 +114,7 @@ function putOther(at: number, value: unknown): number {
       break;
     default:
   }
-  throw new TypeError(`${describe(value)} cannot be an argument of a tensor operator`);
+  refuse(`${describe(value)} cannot be an argument of a tensor operator`);
 }
 
 function describe(value: unknown): string {
@@ -114,7 +128,7 @@ function describe(value: unknown): string {
 function putList(at: number, list: readonly unknown[]): number {
   const length = list.length;
   if (at + length + 2 >= capacity) {
-    throw new TypeError(`a list of ${length} elements is too long for an operator call: use a tensor`);
+    refuse(`a list of ${length} elements is too long for an operator call: use a tensor`);
   }
   if (length === 0) {
     tags[at] = EMPTY_LIST;
@@ -125,7 +139,7 @@ function putList(at: number, list: readonly unknown[]): number {
     for (let i = 0; i < length; i++) {
       const element = list[i];
       if (typeof element !== 'number' && typeof element !== 'bigint') {
-        throw new TypeError(`element ${i} of a list of numbers is ${describe(element)}`);
+        refuse(`element ${i} of a list of numbers is ${describe(element)}`);
       }
       putOtherNumber(at + 1 + i, element);
     }
@@ -134,7 +148,7 @@ function putList(at: number, list: readonly unknown[]): number {
     for (let i = 0; i < length; i++) {
       const element = list[i];
       if (typeof element !== 'boolean') {
-        throw new TypeError(`element ${i} of a list of booleans is ${describe(element)}`);
+        refuse(`element ${i} of a list of booleans is ${describe(element)}`);
       }
       values[at + 1 + i] = element ? 1 : 0;
       tags[at + 1 + i] = BOOL;
@@ -149,12 +163,12 @@ function putList(at: number, list: readonly unknown[]): number {
       } else if (element === null || element === undefined) {
         tags[at + 1 + i] = NULL;
       } else {
-        throw new TypeError(`element ${i} of a list of tensors is ${describe(element)}`);
+        refuse(`element ${i} of a list of tensors is ${describe(element)}`);
       }
     }
     tags[at] = TENSOR_LIST;
   } else {
-    throw new TypeError(`a list of ${describe(first)} cannot be an argument of a tensor operator`);
+    refuse(`a list of ${describe(first)} cannot be an argument of a tensor operator`);
   }
   values[at] = length;
   return at + 1 + length;
@@ -181,7 +195,7 @@ function putOptions(at: number, options: Record<string, unknown>): number {
   for (const key of Object.keys(options)) {
     const value = options[key];
     if (value === undefined) continue;
-    if (next + 2 >= capacity) throw new TypeError('too many options');
+    if (next + 2 >= capacity) refuse('too many options');
     tags[next] = KEYWORD;
     values[next] = intern(key);
     next = put(next + 1, value);
@@ -191,6 +205,7 @@ function putOptions(at: number, options: Record<string, unknown>): number {
 
 /** Calls operator family `index` with JavaScript arguments, the last of which may be an options object. */
 export function invoke(index: number, args: readonly unknown[]): unknown {
+  calling = index;
   const used = header[2];
   const length = putAll(args);
   // A getter among the arguments has itself used the exchange: read all of them first, then write.
@@ -208,7 +223,7 @@ function plain(value: unknown): unknown {
 function putAll(args: readonly unknown[]): number {
   let at = 0;
   const count = args.length;
-  if (count > 256) throw new TypeError(`${count} arguments are too many for an operator`);
+  if (count > 256) refuse(`${count} arguments are too many for an operator`);
   for (let i = 0; i < count; i++) {
     const value = args[i];
     if (i === count - 1 && isOptions(value)) {
@@ -223,6 +238,7 @@ function putAll(args: readonly unknown[]): number {
 /** The shortest ways for the commonest shapes of call. */
 export function invoke1(index: number, a: unknown): unknown {
   if (isOptions(a)) return invoke(index, [a]);
+  calling = index;
   const used = header[2];
   const length = put(0, a);
   return header[2] === used ? run(index, length, undefined, a) : invoke(index, [a]);
@@ -230,6 +246,7 @@ export function invoke1(index: number, a: unknown): unknown {
 
 export function invoke2(index: number, a: unknown, b: unknown): unknown {
   if (typeof b === 'object' && !(b instanceof Tensor) && isOptions(b)) return invoke(index, [a, b]);
+  calling = index;
   const used = header[2];
   const length = put(put(0, a), b);
   return header[2] === used ? run(index, length, undefined, a, b) : invoke(index, [a, b]);

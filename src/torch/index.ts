@@ -23,6 +23,7 @@ export {
 export * as nn from './nn/index.js';
 export * from './ops.js';
 export * as optim from './optim/index.js';
+export { getPrintOptions, type PrintOptions, setPrintOptions } from './printing.js';
 export { defaultGenerator, Generator, getRngState, manualSeed, setRngState } from './random.js';
 export { getNumThreads, setNumThreads, version } from './runtime.js';
 export * from './serialization/index.js';

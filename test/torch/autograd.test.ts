@@ -243,7 +243,8 @@ function suite(mode: 'auto' | 'queue'): void {
       x.registerHook((grad) => grad.mul(2));
       const before = torch.memoryStats().liveTensors;
       torch.scope(() => x.mul(3).sum().backward());
-      assert.equal(torch.memoryStats().liveTensors, before);
+      // Fewer, when the garbage collector has meanwhile found tensors of earlier tests.
+      assert.ok(torch.memoryStats().liveTensors <= before);
       assert.deepEqual(list(x.grad), [6, 6]);
     });
 
