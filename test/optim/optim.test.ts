@@ -528,6 +528,6 @@ test('steps leave no tensors behind', () => {
     one();
     const before = torch.memoryStats().liveTensors;
     for (let i = 0; i < 10; i++) one();
-    assert.equal(torch.memoryStats().liveTensors, before);
+    assert.ok(torch.memoryStats().liveTensors <= before);
   }
 });

@@ -168,7 +168,7 @@ test('printing leaves no tensor behind', () => {
   const x = torch.randn([40, 40]);
   const before = torch.memoryStats().liveTensors;
   String(x);
-  assert.equal(torch.memoryStats().liveTensors, before);
+  assert.ok(torch.memoryStats().liveTensors <= before);
   torch.scope(() => void String(x));
   assert.equal(x.isDisposed, false);
 });
