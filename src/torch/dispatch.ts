@@ -2,6 +2,7 @@
 
 import { invoke, invoke1, invoke2, nameOperator } from './exchange.js';
 import { native } from './native.js';
+import { observing } from './observe.js';
 import { unsafeOperators } from './unsafe_ops.js';
 
 function resolve(name: string): number {
@@ -12,11 +13,25 @@ function resolve(name: string): number {
   return index;
 }
 
+// A function of its own: a closure in `call` would cost each call an object for its variables.
+function invokeObserved(name: string, index: number, args: unknown[]): unknown {
+  const result = invoke(index, args);
+  const { observer } = observing;
+  observing.observer = undefined;
+  try {
+    observer?.({ name, args, result });
+  } finally {
+    observing.observer = observer;
+  }
+  return result;
+}
+
 /** The operator as a function of all its arguments. `F` is its generated type. */
 export function operator<F>(name: string): F {
   let index = -1;
   const call = (...args: unknown[]): unknown => {
     if (index < 0) index = resolve(name);
+    if (observing.observer !== undefined) return invokeObserved(name, index, args);
     if (args.length === 2) return invoke2(index, args[0], args[1]);
     if (args.length === 1) return invoke1(index, args[0]);
     return invoke(index, args);
@@ -29,6 +44,7 @@ export function method(name: string): (this: unknown, ...args: unknown[]) => unk
   let index = -1;
   return function (this: unknown, ...args: unknown[]): unknown {
     if (index < 0) index = resolve(name);
+    if (observing.observer !== undefined) return invokeObserved(name, index, [this, ...args]);
     if (args.length === 1) return invoke2(index, this, args[0]);
     if (args.length === 0) return invoke1(index, this);
     return invoke(index, [this, ...args]);

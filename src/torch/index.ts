@@ -21,6 +21,7 @@ export {
   trackAllocations,
 } from './memory.js';
 export * as nn from './nn/index.js';
+export { type OperatorCall, type OperatorObserver, observeOperators } from './observe.js';
 export * from './ops.js';
 export * as optim from './optim/index.js';
 export { getPrintOptions, type PrintOptions, setPrintOptions } from './printing.js';
