@@ -1,4 +1,21 @@
-export { type InplaceOptions, ReLU } from './activation.js';
+export {
+  ELU,
+  GELU,
+  type GeluOptions,
+  Hardsigmoid,
+  Hardswish,
+  type InplaceOptions,
+  LeakyReLU,
+  Mish,
+  PReLU,
+  ReLU,
+  ReLU6,
+  Sigmoid,
+  SiLU,
+  Softmax,
+  Softplus,
+  Tanh,
+} from './activation.js';
 export { ModuleDict, ModuleList, Sequential, type TensorModule } from './container.js';
 export { Conv2d, type Conv2dOptions, type Size2 } from './conv.js';
 export type { ModuleTarget } from './convert.js';
@@ -12,9 +29,11 @@ export type {
   HookOptions,
 } from './hooks.js';
 export * as init from './init.js';
+export { InstanceNorm1d, InstanceNorm2d, type InstanceNormOptions } from './instance_norm.js';
+export { GroupNorm, type GroupNormOptions, LayerNorm, type LayerNormOptions } from './layer_norm.js';
 export { type FactoryOptions, Flatten, Identity, Linear, type LinearOptions } from './linear.js';
 export { type AnyModule, Module } from './module.js';
-export { BatchNorm, BatchNorm1d, BatchNorm2d, type BatchNormOptions } from './norm.js';
+export { BatchNorm, BatchNorm1d, BatchNorm2d, type BatchNormOptions, ChannelNorm } from './norm.js';
 export { Parameter } from './parameter.js';
 export {
   AdaptiveAvgPool2d,

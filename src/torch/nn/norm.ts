@@ -18,8 +18,8 @@ export interface BatchNormOptions extends FactoryOptions {
   trackRunningStats?: boolean;
 }
 
-/** What the batch normalisations share: normalisation of every channel over all other dimensions. */
-export abstract class BatchNorm extends Module {
+/** What batch and instance normalisation share: their parameters and running statistics. */
+export abstract class ChannelNorm extends Module {
   readonly numFeatures: number;
   eps: number;
   momentum: number | null;
@@ -68,13 +68,30 @@ export abstract class BatchNorm extends Module {
   /** Numbers of dimensions an input may have. */
   protected abstract readonly inputDims: readonly number[];
 
-  protected forward(input: Tensor): Tensor {
+  protected checkDims(input: Tensor): void {
     const dims = input.dim();
-    if (!this.inputDims.includes(dims)) {
-      throw new Error(
-        `${this.typeName}: expected ${this.inputDims.join('D or ')}D input (got ${dims}D input)`,
-      );
-    }
+    if (this.inputDims.includes(dims)) return;
+    throw new Error(`${this.typeName}: expected ${this.inputDims.join('D or ')}D input (got ${dims}D input)`);
+  }
+
+  // Checkpoints older than PyTorch 0.4.1 have no such counter.
+  override optionalState(): readonly string[] {
+    return ['num_batches_tracked'];
+  }
+
+  override extraRepr(): string {
+    const { numFeatures, eps, momentum, affine, bias, trackRunningStats } = this;
+    return (
+      `${numFeatures}, eps=${pyFloat(eps)}, momentum=${momentum === null ? 'None' : pyFloat(momentum)}, ` +
+      `affine=${pyValue(affine)}, bias=${pyValue(bias !== null)}, track_running_stats=${pyValue(trackRunningStats)}`
+    );
+  }
+}
+
+/** Normalisation of every channel over all other dimensions, the batch included (Ioffe & Szegedy 2015). */
+export abstract class BatchNorm extends ChannelNorm {
+  protected forward(input: Tensor): Tensor {
+    this.checkDims(input);
     let factor = this.momentum ?? 0;
     if (this.training && this.num_batches_tracked !== null) {
       this.num_batches_tracked.add_(1);
@@ -104,19 +121,6 @@ export abstract class BatchNorm extends Module {
         `${this.typeName}: expected more than 1 value per channel when training, got input size [${shape.join(', ')}]`,
       );
     }
-  }
-
-  // Checkpoints older than PyTorch 0.4.1 have no such counter.
-  override optionalState(): readonly string[] {
-    return ['num_batches_tracked'];
-  }
-
-  override extraRepr(): string {
-    const { numFeatures, eps, momentum, affine, bias, trackRunningStats } = this;
-    return (
-      `${numFeatures}, eps=${pyFloat(eps)}, momentum=${momentum === null ? 'None' : pyFloat(momentum)}, ` +
-      `affine=${pyValue(affine)}, bias=${pyValue(bias !== null)}, track_running_stats=${pyValue(trackRunningStats)}`
-    );
   }
 }
 
