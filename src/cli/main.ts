@@ -19,6 +19,10 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<Command> }
     summary: 'print the merged configuration or the learning-rate schedule',
     load: async () => (await import('./config.js')).configCommand(),
   },
+  model: {
+    summary: "print a model's modules, output shapes, parameters and MACs",
+    load: async () => (await import('./model.js')).modelCommand(),
+  },
   prepare: {
     summary: 'prepare a data set',
     load: async () => (await import('./prepare.js')).prepareCommand(),

@@ -28,3 +28,4 @@ export {
   MetaArch,
   type ModelInput,
 } from './meta_arch/build.js';
+export { type ModelSummary, PLACEHOLDER_CLASSES, summarizeModel } from './summary.js';

@@ -10,6 +10,7 @@ export { operatorNames, schemas } from './dispatch.js';
 export * from './dtype.js';
 export type { RandomOptions, TensorOptions } from './factories.js';
 export { type IndexItem, Slice, slice } from './indexing.js';
+export { multiplyAccumulates } from './macs.js';
 export {
   keep,
   type LiveTensor,

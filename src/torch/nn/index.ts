@@ -45,3 +45,4 @@ export {
   type OutputSize2,
 } from './pooling.js';
 export type { LoadOptions, LoadReport, ShapeMismatch } from './state.js';
+export { type ModuleSummary, type Summary, summarize } from './summary.js';
