@@ -1,6 +1,8 @@
+import type { DeviceLike } from '../device.js';
 import { float32 } from '../dtype.js';
 import * as aten from '../ops.js';
 import type { Tensor } from '../tensor.js';
+import { countStep, effectiveGrads, updateMoments } from './foreach.js';
 import { type Bucket, checkRange, Optimizer, type ParamGroup, type Params } from './optimizer.js';
 
 export interface AdamOptions {
@@ -38,6 +40,11 @@ abstract class AdamBase extends Optimizer<AdamGroup> {
     return ['lr', 'weight_decay', 'betas', 'eps', 'amsgrad', 'maximize', 'fused', 'decoupled_weight_decay'];
   }
 
+  // The fused kernels want the count of steps beside the parameter.
+  protected override scalarDevice(param: Tensor): DeviceLike {
+    return param.device;
+  }
+
   protected update(
     group: AdamGroup,
     params: Tensor[],
@@ -48,11 +55,11 @@ abstract class AdamBase extends Optimizer<AdamGroup> {
     const [steps = [], ...moments] = this.stateLists(names, params, bucket, fresh);
     const aligned = this.aligned(params, grads, names.slice(1), moments);
     const [expAvgs = [], expAvgSqs = [], maxima = []] = moments;
-    aten._foreach_add_(steps, 1);
     if (group.fused === false || aligned === null) {
       withForeach(group, params, grads, { steps, expAvgs, expAvgSqs, maxima });
       return;
     }
+    aten._foreach_add_(steps, 1);
     const kernel = group.decoupled_weight_decay ? aten._fused_adamw_ : aten._fused_adam_;
     kernel(params, aligned, expAvgs, expAvgSqs, maxima, steps, {
       lr: group.lr,
@@ -91,7 +98,6 @@ const WITHOUT_MAXIMUM = ['step', 'exp_avg', 'exp_avg_sq'];
 const WITH_MAXIMUM = [...WITHOUT_MAXIMUM, 'max_exp_avg_sq'];
 
 function fresh(name: string, param: Tensor): Tensor {
-  // The fused kernels want the count of steps beside the parameter.
   return name === 'step' ? aten.zeros([], { dtype: float32, device: param.device }) : aten.zeros_like(param);
 }
 
@@ -140,18 +146,11 @@ interface Moments {
 /** The same step by `_foreach_` operators, in the order of operations of PyTorch's. */
 function withForeach(group: AdamGroup, params: Tensor[], given: Tensor[], moments: Moments): void {
   const { steps, expAvgs, expAvgSqs, maxima } = moments;
-  const { lr, eps, weight_decay: decay } = group;
-  const [beta1, beta2] = group.betas;
-  let grads = group.maximize ? aten._foreach_neg(given) : given;
-  if (decay !== 0) {
-    if (group.decoupled_weight_decay) aten._foreach_mul_(params, 1 - lr * decay);
-    else grads = aten._foreach_add(grads, params, { alpha: decay });
-  }
-  aten._foreach_lerp_(expAvgs, grads, 1 - beta1);
-  aten._foreach_mul_(expAvgSqs, beta2);
-  aten._foreach_addcmul_(expAvgSqs, grads, grads, 1 - beta2);
+  const { lr, eps, betas } = group;
+  const [beta1, beta2] = betas;
+  const counts = countStep(steps);
+  updateMoments(betas, effectiveGrads(group, params, given), expAvgs, expAvgSqs);
   if (group.amsgrad) aten._foreach_maximum_(maxima, expAvgSqs);
-  const counts = steps.map((step) => Number(step.item()));
   const denominators = aten._foreach_sqrt(group.amsgrad ? maxima : expAvgSqs);
   aten._foreach_div_(
     denominators,

@@ -1,4 +1,5 @@
 import { enableGrad, gradsOf, noGrad } from '../autograd.js';
+import type { DeviceLike } from '../device.js';
 import { scope } from '../memory.js';
 import { native } from '../native.js';
 import * as aten from '../ops.js';
@@ -69,6 +70,14 @@ export abstract class Optimizer<G extends ParamGroup = ParamGroup> {
   protected abstract readonly hyperKeys: readonly string[];
   /** Steps the parameters of a bucket that have a gradient. Runs without recording gradients, in a scope. */
   protected abstract update(group: G, params: Tensor[], grads: Tensor[], bucket: Bucket<G> | null): void;
+
+  /**
+   * Where a parameter's scalar state lives, the count of steps above all: on the CPU, where reading it costs
+   * nothing, unless a kernel wants it beside the parameter.
+   */
+  protected scalarDevice(_param: Tensor, _group: G): DeviceLike {
+    return 'cpu';
+  }
 
   /**
    * Adds parameters with hyper-parameters of their own; those not given are the optimizer's.
@@ -149,7 +158,9 @@ export abstract class Optimizer<G extends ParamGroup = ParamGroup> {
    * @throws when the number of groups, or of parameters of one, differs
    */
   loadStateDict(state: unknown): void {
-    const loaded = loadOptimizerState(state, this.paramGroups, this.constructor.name);
+    const loaded = loadOptimizerState(state, this.paramGroups, this.constructor.name, (param, group) =>
+      this.scalarDevice(param, group as G),
+    );
     this.state.clear();
     for (const [param, entry] of loaded.state) this.state.set(param, entry);
     loaded.groups.forEach((saved, i) => {

@@ -1,5 +1,6 @@
 import * as aten from '../ops.js';
 import type { Tensor } from '../tensor.js';
+import { effectiveGrads } from './foreach.js';
 import { type Bucket, checkRange, Optimizer, type ParamGroup, type Params } from './optimizer.js';
 
 export interface SGDOptions {
@@ -113,9 +114,8 @@ function withForeach(
   buffers: Tensor[],
   first: boolean,
 ): void {
-  const { momentum, dampening, weight_decay: decay, lr } = group;
-  let grads = group.maximize ? aten._foreach_neg(given) : given;
-  if (decay !== 0) grads = aten._foreach_add(grads, params, { alpha: decay });
+  const { momentum, dampening, lr } = group;
+  let grads = effectiveGrads(group, params, given);
   if (momentum !== 0) {
     if (first) {
       aten._foreach_copy_(buffers, grads);

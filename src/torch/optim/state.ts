@@ -1,4 +1,5 @@
 import { noGrad } from '../autograd.js';
+import type { DeviceLike } from '../device.js';
 import { float32 } from '../dtype.js';
 import { tensor as makeTensor, zeros_like } from '../ops.js';
 import { PyTuple } from '../serialization/values.js';
@@ -22,7 +23,7 @@ export function packState(
   const numbers = new Map<Tensor, number>();
   const param_groups = groups.map(({ params, ...rest }) => {
     for (const p of params) numbers.set(p, numbers.size);
-    const hyper = Object.entries(rest).map(([key, value]) => [key, key === 'betas' ? asTuple(value) : value]);
+    const hyper = Object.entries(rest).map(([key, value]) => [key, TUPLES.has(key) ? asTuple(value) : value]);
     return { ...Object.fromEntries(hyper), params: params.map((p) => numbers.get(p) as number) };
   });
   const packed = new Map<number, ParamState>();
@@ -33,7 +34,9 @@ export function packState(
   return { state: packed, param_groups };
 }
 
-/** PyTorch keeps the betas as a tuple. */
+/** What PyTorch keeps as tuples. */
+const TUPLES = new Set(['betas', 'etas', 'step_sizes']);
+
 function asTuple(value: unknown): unknown {
   return Array.isArray(value) ? new PyTuple(...value) : value;
 }
@@ -44,8 +47,16 @@ export interface LoadedState {
   groups: Record<string, unknown>[];
 }
 
+/** Where scalar state of a parameter of a loaded group goes. */
+type ScalarDevice = (param: Tensor, group: Record<string, unknown>) => DeviceLike;
+
 /** Checks a state dict against the groups and copies it; nothing is changed on an error. */
-export function loadOptimizerState(source: unknown, groups: readonly ParamGroup[], who: string): LoadedState {
+export function loadOptimizerState(
+  source: unknown,
+  groups: readonly ParamGroup[],
+  who: string,
+  scalarDevice: ScalarDevice,
+): LoadedState {
   const top = entriesOf(source, `${who}.loadStateDict`);
   const savedGroups = top.get('param_groups');
   if (!Array.isArray(savedGroups))
@@ -55,7 +66,7 @@ export function loadOptimizerState(source: unknown, groups: readonly ParamGroup[
       `${who}.loadStateDict: the state dict has ${savedGroups.length} parameter groups, the optimizer ${groups.length}`,
     );
   }
-  const byNumber = new Map<unknown, Tensor>();
+  const byNumber = new Map<unknown, { param: Tensor; group: number }>();
   const loadedGroups = savedGroups.map((saved, i) => {
     const group = entriesOf(saved, `${who}.loadStateDict: group ${i}`);
     const numbers: unknown = group.get('params');
@@ -67,7 +78,7 @@ export function loadOptimizerState(source: unknown, groups: readonly ParamGroup[
       );
     }
     numbers.forEach((number, k) => {
-      byNumber.set(Number(number), params[k] as Tensor);
+      byNumber.set(Number(number), { param: params[k] as Tensor, group: i });
     });
     group.delete('params');
     return Object.fromEntries(
@@ -76,30 +87,38 @@ export function loadOptimizerState(source: unknown, groups: readonly ParamGroup[
   });
   const state = new Map<Tensor, ParamState>();
   for (const [number, entry] of entriesOf(top.get('state') ?? {}, `${who}.loadStateDict: state`)) {
-    const param = byNumber.get(Number(number));
-    if (param === undefined) continue;
+    const found = byNumber.get(Number(number));
+    if (found === undefined) continue;
+    const { param, group } = found;
     const where = `${who}.loadStateDict: state of parameter ${number}`;
-    state.set(param, copyEntry(entriesOf(entry, where), param, where));
+    const device = scalarDevice(param, loadedGroups[group] as Record<string, unknown>);
+    state.set(param, copyEntry(entriesOf(entry, where), param, device, where));
   }
   return { state, groups: loadedGroups };
 }
 
-function copyEntry(entry: Map<unknown, unknown>, param: Tensor, where: string): ParamState {
+function copyEntry(
+  entry: Map<unknown, unknown>,
+  param: Tensor,
+  device: DeviceLike,
+  where: string,
+): ParamState {
   const copy: ParamState = {};
   for (const [key, value] of entry) {
     const name = String(key);
-    if (name === 'step') copy.step = stepTensor(value, param, where);
+    const isScalar = value instanceof Tensor && value.dim() === 0 && param.dim() > 0;
+    if (name === 'step' || isScalar) copy[name] = scalarTensor(value, device, `${where}: '${name}'`);
     else if (value instanceof Tensor) copy[name] = likeParam(value, param, `${where}: '${name}'`);
     else if (value !== null && value !== undefined) copy[name] = value;
   }
   return copy;
 }
 
-/** The fused kernels want the count of steps as a float32 scalar beside the parameter. */
-function stepTensor(value: unknown, param: Tensor, where: string): Tensor {
-  const count = Number(value instanceof Tensor ? value.item() : value);
-  if (Number.isNaN(count)) throw new TypeError(`${where}: 'step' is no number`);
-  return makeTensor(count, { dtype: float32, device: param.device }).keep();
+/** PyTorch keeps counts and products as float32 scalars; older versions, the count as a number. */
+function scalarTensor(value: unknown, device: DeviceLike, where: string): Tensor {
+  const number = Number(value instanceof Tensor ? value.item() : value);
+  if (Number.isNaN(number)) throw new TypeError(`${where} is no number`);
+  return makeTensor(number, { dtype: float32, device }).keep();
 }
 
 /**
