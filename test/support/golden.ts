@@ -24,6 +24,8 @@ export function referenceCfg(options: Record<string, unknown> = {}): Config {
   cfg.mergeFromList(
     Object.entries({
       'MODEL.DEVICE': 'cpu',
+      'INPUT.SIZE_TRAIN': [64, 32],
+      'INPUT.SIZE_TEST': [64, 32],
       'MODEL.HEADS.NUM_CLASSES': 5,
       'MODEL.HEADS.WITH_BNNECK': true,
       'MODEL.LOSSES.NAME': ['CrossEntropyLoss', 'TripletLoss'],

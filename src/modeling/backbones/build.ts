@@ -1,4 +1,4 @@
-import type { Config } from '../../config/index.js';
+import { type Config, getCfg } from '../../config/index.js';
 import { Registry } from '../../registry.js';
 import type * as torch from '../../torch/index.js';
 import { type Builder, build, type Log } from '../build.js';
@@ -9,4 +9,46 @@ export const BACKBONE_REGISTRY = new Registry<Builder<torch.nn.Module>>('backbon
 /** The backbone that `MODEL.BACKBONE.NAME` names, with its pre-trained weights if the configuration asks. */
 export function buildBackbone(cfg: Config, log: Log): torch.nn.Module {
   return build(BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME), cfg, log);
+}
+
+/** The variant of a backbone that `MODEL.BACKBONE.DEPTH` names; throws an error that lists those there are. */
+export function variantOf<V>(variants: Readonly<Record<string, V>>, depth: string, builder: string): V {
+  if (Object.hasOwn(variants, depth)) return variants[depth];
+  const known = Object.keys(variants).join(', ');
+  throw new Error(`MODEL.BACKBONE.DEPTH is '${depth}'; ${builder} has ${known}`);
+}
+
+/** Options of `MODEL.BACKBONE` that some backbones have and others lack. */
+const OPTIONS = [
+  'LAST_STRIDE',
+  'NORM',
+  'WITH_IBN',
+  'WITH_SE',
+  'WITH_NL',
+  'SIE_COE',
+  'STRIDE_SIZE',
+  'DROP_PATH_RATIO',
+  'DROP_RATIO',
+  'ATT_DROP_RATE',
+] as const;
+
+export type BackboneOption = (typeof OPTIONS)[number];
+
+/**
+ * Says of every option that is set to something but that this backbone lacks that it has no effect. Published
+ * configurations set such options (non-local blocks for a ResNeSt, say), so they cannot be refused.
+ */
+export function noteUnused(
+  cfg: Config,
+  log: Log,
+  builder: string,
+  honoured: readonly BackboneOption[],
+): void {
+  const defaults = getCfg();
+  for (const option of OPTIONS) {
+    const key = `MODEL.BACKBONE.${option}`;
+    if (honoured.includes(option) || JSON.stringify(cfg.get(key)) === JSON.stringify(defaults.get(key)))
+      continue;
+    log(`${key} has no effect: ${builder} has no such option`);
+  }
 }

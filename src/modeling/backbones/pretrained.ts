@@ -7,6 +7,11 @@ import type { Log } from '../build.js';
 /** Where a backbone's ImageNet weights are published. */
 export interface PublishedWeights {
   url: string;
+  /**
+   * Brings the entries of a published file to the backbone's own names and shapes. A file of FastReID or of ours
+   * holds them already and must come through unchanged.
+   */
+  convert?(state: Map<string, torch.Tensor>, model: torch.nn.AnyModule): Map<string, torch.Tensor>;
 }
 
 /** What loading pre-trained weights did: as `loadStateDict`, and what was left aside on purpose. */
@@ -32,8 +37,9 @@ export function loadPretrained(
 ): PretrainedReport {
   const file = locate(path, published);
   const report = torch.scope(() => {
-    const { state, skipped } = backboneState(file);
-    return { ...model.loadStateDict(state, { strict: false }), path: file, skipped };
+    const { state, skipped } = backboneState(file, new Set(model.stateDict().keys()));
+    const fitting = published.convert?.(state, model) ?? state;
+    return { ...model.loadStateDict(fitting, { strict: false }), path: file, skipped };
   });
   if (report.loaded.length === 0) {
     const found = report.unexpected.slice(0, 5).join(', ');
@@ -70,15 +76,17 @@ interface BackboneState {
   skipped: string[];
 }
 
-/** The backbone's tensors in a file, under the backbone's own names. */
-function backboneState(file: string): BackboneState {
+const CLASSIFIER = /^(fc|classifier|head|heads)\./;
+
+/** The backbone's tensors in a file, without what comes before `backbone.`; `own` are the backbone's own names. */
+function backboneState(file: string, own: ReadonlySet<string>): BackboneState {
   const all = readTensors(file);
   const inModel = [...all.keys()].some((key) => key.startsWith('backbone.'));
   const state = new Map<string, torch.Tensor>();
   const skipped: string[] = [];
   for (const [key, tensor] of all) {
     const name = key.startsWith('backbone.') ? key.slice('backbone.'.length) : key;
-    const isClassifier = name.startsWith('fc.') || name.startsWith('classifier.');
+    const isClassifier = CLASSIFIER.test(name) && !own.has(name);
     if (isClassifier || (inModel && name === key)) skipped.push(key);
     else state.set(name, tensor);
   }
