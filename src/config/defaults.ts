@@ -6,7 +6,7 @@ const IMAGENET_STD = [0.229 * 255, 0.224 * 255, 0.225 * 255];
 const WEIGHT_DECAY = 0.0005;
 
 /**
- * Every key with its default, named and valued as in FastReID (plus `COMPAT`). The type `Config` is derived from
+ * Every key with its default, named and valued as in FastReID, plus those in ours.ts. The type `Config` is derived from
  * this object. `float(…)` marks a float default that is integral, `tuple(…)` a tuple: FastReID's files tell them
  * apart, so must we.
  */
@@ -29,8 +29,13 @@ export const DEFAULTS = {
       LAST_STRIDE: 1,
       /** Channels of the feature map the backbone returns. */
       FEAT_DIM: 2048,
-      /** Normalisation layer: `BN`, `syncBN`, … */
+      /** Normalisation layer: `BN`, `syncBN`, `GhostBN`, `FrozenBN` or `GN`. */
       NORM: 'BN',
+      /**
+       * Parts of a batch that GhostBN normalises by themselves; must divide the images a device gets. Not a key of
+       * today's FastReID, but of its first versions; 1, as there, makes GhostBN a BN.
+       */
+      NORM_SPLIT: 1,
       /** Instance-batch normalisation blocks. */
       WITH_IBN: false,
       /** Squeeze-and-excitation blocks. */
@@ -55,8 +60,10 @@ export const DEFAULTS = {
     HEADS: {
       /** Name in the head registry. */
       NAME: 'EmbeddingHead',
-      /** Normalisation of the neck. */
+      /** Normalisation of the neck; names as in MODEL.BACKBONE.NORM. */
       NORM: 'BN',
+      /** As MODEL.BACKBONE.NORM_SPLIT, for the neck. */
+      NORM_SPLIT: 1,
       /** Identities to classify; 0 = counted from the training set. */
       NUM_CLASSES: 0,
       /** Size of the embedding; 0 = as wide as the backbone's features. */

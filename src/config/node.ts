@@ -1,6 +1,7 @@
 import { inspect } from 'node:util';
 import { ConfigError } from './errors.js';
 import { loadYamlFile } from './files.js';
+import { OUR_KEYS } from './ours.js';
 import type { PyFloat, PyTupleOf, PyValue } from './pyvalue.js';
 import { isPlainObject, samePy } from './pyvalue.js';
 import { RawLeaf, type RawTree, rawFromPlain } from './raw.js';
@@ -175,8 +176,8 @@ export class CfgNode {
   }
 
   /**
-   * The tree as YAML that FastReID reads back: tuples as Python literals, floats with a point. `COMPAT`, which
-   * FastReID does not know, is left out while it is empty.
+   * The tree as YAML that FastReID reads back: tuples as Python literals, floats with a point. Keys that
+   * FastReID does not know are left out while they are at their default.
    */
   dump(): string {
     return emitYaml(emitTree(sectionOf(this)));
@@ -258,6 +259,11 @@ function toDefinition(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, toDefinition(item)]));
 }
 
+/** Whether FastReID would stumble over a key that says nothing new. */
+function unknownToFastReid(path: string, value: unknown): boolean {
+  return OUR_KEYS.has(path) && OUR_KEYS.get(path) === value;
+}
+
 function emitTree(section: Section, base?: Section): EmitTree {
   const tree: EmitTree = new Map();
   for (const [key, entry] of section.entries) {
@@ -267,7 +273,7 @@ function emitTree(section: Section, base?: Section): EmitTree {
       if (inner.size > 0 || !(other instanceof Section)) tree.set(key, inner);
     } else if (other && !(other instanceof Section) && samePy(entry.py, other.py)) {
       // Nothing new.
-    } else if (section.join(key) !== 'COMPAT' || entry.plain !== '') tree.set(key, entry.py);
+    } else if (!unknownToFastReid(section.join(key), entry.plain)) tree.set(key, entry.py);
   }
   return tree;
 }

@@ -32,8 +32,6 @@ function names(text: string): Gap['asks'] {
   return (value) => (Array.isArray(value) ? value : [value]).some((name) => missing.includes(name));
 }
 
-const NORMS = names('syncBN GhostBN FrozenBN GN');
-
 const DATASETS = names(`
   DukeMTMC MSMT17 CUHK03 AirportALERT CAVIARa cuhkSYSU GRID iLIDS LPW PeS3D PKU PRAI PRID SAIVT SenseReID Shinpuhkan
   SYSU_mm Thermalworld VIPeR WildTrackCrop VeRi VehicleID SmallVehicleID MediumVehicleID LargeVehicleID
@@ -54,12 +52,10 @@ const GAPS: readonly Gap[] = [
     what: 'freezing layers (while SOLVER.FREEZE_ITERS is above 0)',
   },
   { key: 'MODEL.BACKBONE.NAME', asks: BACKBONES, what: 'this backbone' },
-  { key: 'MODEL.BACKBONE.NORM', asks: NORMS, what: 'this normalisation' },
   { key: 'MODEL.BACKBONE.WITH_IBN', asks: on, what: 'instance-batch normalisation' },
   { key: 'MODEL.BACKBONE.WITH_SE', asks: on, what: 'squeeze-and-excitation' },
   { key: 'MODEL.BACKBONE.WITH_NL', asks: on, what: 'non-local blocks' },
   { key: 'MODEL.HEADS.NAME', asks: names('ClasHead'), what: 'this head' },
-  { key: 'MODEL.HEADS.NORM', asks: NORMS, what: 'this normalisation' },
   { key: 'KD.MODEL_CONFIG', asks: notEmpty, what: 'distillation' },
   { key: 'KD.MODEL_WEIGHTS', asks: notEmpty, what: 'distillation' },
   { key: 'KD.EMA.ENABLED', asks: on, what: 'distillation' },

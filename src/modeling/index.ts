@@ -17,7 +17,20 @@ export {
   CosSoftmax,
   Linear,
 } from './layers/classification.js';
-export { BatchNorm, getNorm, NORM_REGISTRY, type NormOptions } from './layers/norm.js';
+export {
+  BatchNorm,
+  FrozenBatchNorm,
+  GhostBatchNorm,
+  GroupNorm32,
+  getNorm,
+  NORM_REGISTRY,
+  type NormLayer,
+  type NormOptions,
+  type StatisticsGroup,
+  SyncBatchNorm,
+  setNormSplits,
+  setStatisticsGroup,
+} from './layers/norm.js';
 export { POOLING_REGISTRY, type PoolLayer } from './layers/pooling.js';
 export * from './losses/index.js';
 export { Baseline, type BaselineOptions } from './meta_arch/baseline.js';

@@ -7,7 +7,7 @@ import { CfgNode, type Config, getCfg, tuple } from '../../src/config/index.js';
 import { PyFloat } from '../../src/config/pyvalue.js';
 import { folderWith } from './files.js';
 
-test('the dump reads as FastReID writes: tuples, floats with a point, no COMPAT', () => {
+test('the dump reads as FastReID writes: tuples, floats with a point, none of our keys', () => {
   const text = getCfg().dump();
   assert.match(text, /^ {4}NAME: \("CrossEntropyLoss",\)$/m);
   assert.match(text, /^ {4}STRIDE_SIZE: \(16, 16\)$/m);
@@ -16,10 +16,12 @@ test('the dump reads as FastReID writes: tuples, floats with a point, no COMPAT'
   assert.match(text, /^ {2}HEADS_LR_FACTOR: 1\.0$/m);
   assert.match(text, /^ {2}PIXEL_MEAN: \[123\.675, 116\.28, 103\.53\]$/m);
   assert.match(text, /^ {4}DEPTH: '50x'$/m);
-  assert.doesNotMatch(text, /COMPAT/);
-  const compat = getCfg();
-  compat.COMPAT = 'fastreid';
-  assert.match(compat.dump(), /^COMPAT: fastreid$/m);
+  assert.doesNotMatch(text, /COMPAT|NORM_SPLIT/);
+  const ours = getCfg();
+  ours.COMPAT = 'fastreid';
+  ours.MODEL.HEADS.NORM_SPLIT = 2;
+  assert.match(ours.dump(), /^COMPAT: fastreid$/m);
+  assert.match(ours.dump(), /^ {4}NORM_SPLIT: 2$/m);
 });
 
 test('dumpDiff holds what differs, and nothing else', () => {

@@ -39,9 +39,9 @@ function count(shape: number[]): number {
 
 /** What a state-dict entry is filled with: by its name and shape. */
 function rule(name: string, shape: number[], gain: number): ((v: number) => number) | null {
-  if (name.endsWith('.num_batches_tracked')) return () => 0;
-  if (name.endsWith('.running_mean')) return (v) => 0.1 * v;
-  if (name.endsWith('.running_var')) return (v) => 1 + 0.5 * ((v + 1) / 2);
+  if (name.endsWith('num_batches_tracked')) return () => 0;
+  if (name.endsWith('running_mean')) return (v) => 0.1 * v;
+  if (name.endsWith('running_var')) return (v) => 1 + 0.5 * ((v + 1) / 2);
   if (name.endsWith('pool_layer.p')) return null;
   if (shape.length >= 2 && name.endsWith('weight')) {
     const bound = gain * Math.sqrt(3 / count(shape.slice(1)));

@@ -26,6 +26,8 @@ export interface EmbeddingHeadOptions {
   withBnNeck: boolean;
   /** A name in NORM_REGISTRY. */
   norm: string;
+  /** Parts of a batch that a GhostBN neck normalises by themselves (default 1). */
+  normSplit?: number;
 }
 
 /**
@@ -53,7 +55,7 @@ export class EmbeddingHead extends torch.nn.Module<[Tensor, Tensor?], HeadOutput
     const width = embeddingDim > 0 ? embeddingDim : featDim;
     const neck: torch.nn.Module[] = [];
     if (embeddingDim > 0) neck.push(new torch.nn.Conv2d(featDim, embeddingDim, 1, { bias: false }));
-    if (options.withBnNeck) neck.push(getNorm(norm, width, { freezeBias: true }));
+    if (options.withBnNeck) neck.push(getNorm(norm, width, { freezeBias: true, splits: options.normSplit }));
     this.bottleneck = new torch.nn.Sequential(...neck);
     this.weight = new torch.nn.Parameter(torch.empty([numClasses, width]));
     const ClsLayer = CLS_LAYER_REGISTRY.get(options.clsLayer);
@@ -75,6 +77,7 @@ export class EmbeddingHead extends torch.nn.Module<[Tensor, Tensor?], HeadOutput
       margin: heads.MARGIN,
       withBnNeck: heads.WITH_BNNECK,
       norm: heads.NORM,
+      normSplit: heads.NORM_SPLIT,
     };
   }
 

@@ -1,12 +1,12 @@
 import { Registry } from '../../registry.js';
 import * as torch from '../../torch/index.js';
+import { BatchNorm, GhostBatchNorm, type NormOptions } from './batch_norm.js';
+import { FrozenBatchNorm } from './frozen_batch_norm.js';
+import { SyncBatchNorm } from './sync_batch_norm.js';
 
-export interface NormOptions {
-  /** The scale stays as it is: excluded from training. */
-  freezeWeight?: boolean;
-  /** The shift stays as it is: excluded from training (the BN-neck does this). */
-  freezeBias?: boolean;
-}
+export { BatchNorm, GhostBatchNorm, type NormOptions, setNormSplits } from './batch_norm.js';
+export { FrozenBatchNorm } from './frozen_batch_norm.js';
+export { type StatisticsGroup, SyncBatchNorm, setStatisticsGroup } from './sync_batch_norm.js';
 
 /** A normalisation layer over the channels of an image batch `[N, C, H, W]`. */
 export type NormLayer = new (channels: number, options?: NormOptions) => torch.nn.Module;
@@ -14,16 +14,20 @@ export type NormLayer = new (channels: number, options?: NormOptions) => torch.n
 /** Names that `MODEL.BACKBONE.NORM` and `MODEL.HEADS.NORM` may use. */
 export const NORM_REGISTRY = new Registry<NormLayer>('normalisation layer');
 
-/** `torch.nn.BatchNorm2d` whose scale or shift may be frozen. */
-export class BatchNorm extends torch.nn.BatchNorm2d {
-  constructor(channels: number, { freezeWeight = false, freezeBias = false }: NormOptions = {}) {
-    super(channels);
-    this.weight?.requiresGrad_(!freezeWeight);
-    this.bias?.requiresGrad_(!freezeBias);
+const GROUPS = 32;
+
+/** `torch.nn.GroupNorm` of 32 groups. As in FastReID nothing of it can be frozen: a head's GN learns its shift. */
+export class GroupNorm32 extends torch.nn.GroupNorm {
+  constructor(channels: number) {
+    super(GROUPS, channels);
   }
 }
 
 NORM_REGISTRY.register('BN', BatchNorm);
+NORM_REGISTRY.register('syncBN', SyncBatchNorm);
+NORM_REGISTRY.register('GhostBN', GhostBatchNorm);
+NORM_REGISTRY.register('FrozenBN', FrozenBatchNorm);
+NORM_REGISTRY.register('GN', GroupNorm32);
 
 /** The normalisation layer called `name` for `channels` channels; throws for a name that is not registered. */
 export function getNorm(name: string, channels: number, options: NormOptions = {}): torch.nn.Module {

@@ -1,0 +1,119 @@
+import type { FunctionContext } from '../../torch/autograd.js';
+import * as torch from '../../torch/index.js';
+import { BatchNorm } from './batch_norm.js';
+
+type Tensor = torch.Tensor;
+
+/** The processes that train together, as far as SyncBatchNorm needs them. */
+export interface StatisticsGroup {
+  /**
+   * The tensors of one shape that every process gives, stacked by rank along a new first dimension. Every process
+   * calls it for the same layers in the same order.
+   */
+  gather(tensor: Tensor): Tensor;
+}
+
+/**
+ * Batch normalisation by the statistics of the whole batch of all processes. State and numbers are those of
+ * PyTorch's SyncBatchNorm; in a single process it is BatchNorm.
+ */
+export class SyncBatchNorm extends BatchNorm {
+  /** Whose batches are normalised together; null: this process's alone. */
+  group: StatisticsGroup | null = null;
+
+  protected override forward(input: Tensor): Tensor {
+    const { group, running_mean, running_var } = this;
+    if (!this.training || group === null) return super.forward(input);
+    this.checkDims(input);
+    const { mean, variance, count } = torch.noGrad(() => globalStatistics(input.detach(), group));
+    torch.noGrad(() => {
+      this.num_batches_tracked?.add_(1);
+      const momentum = this.momentum ?? 1 / Number(this.num_batches_tracked?.item() ?? 1);
+      running_mean?.mul_(1 - momentum).add_(mean.mul(momentum));
+      running_var?.mul_(1 - momentum).add_(variance.mul(count.div(count.sub(1))).mul(momentum));
+    });
+    const inverseSpread = variance.add(this.eps).rsqrt();
+    return Normalisation.apply(
+      input,
+      this.weight as Tensor,
+      this.bias as Tensor,
+      { mean, variance, inverseSpread, count },
+      this.eps,
+      group,
+    );
+  }
+}
+
+interface Statistics {
+  /** `[channels]` */
+  mean: Tensor;
+  /** `[channels]`, biased */
+  variance: Tensor;
+  /** Values a channel in all processes, `[1]`. */
+  count: Tensor;
+}
+
+/** Dimensions of an input but the channels'. */
+const REDUCED = [0, 2, 3];
+
+/** `[channels]` to broadcast along an input `[N, C, H, W]`. */
+const perChannel = (values: Tensor): Tensor => values.view([1, -1, 1, 1]);
+
+function globalStatistics(input: Tensor, group: StatisticsGroup): Statistics {
+  const [n, c, h, w] = input.shape;
+  const [ownVariance, ownMean] = torch.var_mean(input.float(), REDUCED, { correction: 0 });
+  const own = torch.cat([ownMean, ownVariance, torch.full([1], n * h * w, { device: input.device })]);
+  const all = group.gather(own);
+  const counts = all.narrow(1, 2 * c, 1);
+  const count = counts.sum([0]);
+  const share = counts.div(count);
+  const means = all.narrow(1, 0, c);
+  const mean = means.mul(share).sum([0]);
+  const offsets = means.sub(mean);
+  const variance = all.narrow(1, c, c).add(offsets.mul(offsets)).mul(share).sum([0]);
+  return { mean, variance, count };
+}
+
+/** `(input − mean) / spread · weight + bias` with given statistics, whose gradients are those of all processes. */
+class Normalisation extends torch.autograd.Function {
+  static group: StatisticsGroup;
+
+  static forward(
+    context: FunctionContext & { group?: StatisticsGroup },
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    { mean, variance, inverseSpread, count }: Statistics & { inverseSpread: Tensor },
+    eps: number,
+    group: StatisticsGroup,
+  ): Tensor {
+    context.saveForBackward(input, weight, mean, inverseSpread, count);
+    context.group = group;
+    return torch.batch_norm(input, weight, bias, mean, variance, false, 0, eps, true);
+  }
+
+  static backward(context: FunctionContext & { group?: StatisticsGroup }, grad: Tensor): (Tensor | null)[] {
+    const [input, weight, mean, inverseSpread, count] = context.savedTensors;
+    const group = context.group as StatisticsGroup;
+    const normalised = input.sub(perChannel(mean)).mul_(perChannel(inverseSpread));
+    const gradBias = grad.sum(REDUCED);
+    const gradWeight = grad.mul(normalised).sum(REDUCED);
+    const [meanGrad, meanProduct] = group
+      .gather(torch.stack([gradBias, gradWeight]))
+      .sum([0])
+      .div(count)
+      .unbind(0);
+    const gradInput = grad
+      .sub(perChannel(meanGrad))
+      .sub_(normalised.mul_(perChannel(meanProduct)))
+      .mul_(perChannel(weight.mul(inverseSpread)));
+    return [gradInput, gradWeight, gradBias, null, null, null];
+  }
+}
+
+/** Lets every SyncBatchNorm in `root` share its statistics with the processes of `group`; null: no longer. */
+export function setStatisticsGroup(root: torch.nn.AnyModule, group: StatisticsGroup | null): void {
+  for (const module of root.modules()) {
+    if (module instanceof SyncBatchNorm) module.group = group;
+  }
+}
