@@ -88,6 +88,7 @@ export class DefaultTrainer extends TrainerBase {
       optimizer: this.optimizer,
       lr_sched: this.learningRates.lrSched,
       ...(this.learningRates.warmupSched && { warmup_sched: this.learningRates.warmupSched }),
+      ...this.model.extraState(),
     });
     this.registerHooks(this.buildHooks());
   }

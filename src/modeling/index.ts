@@ -36,6 +36,7 @@ export * from './losses/index.js';
 export { Baseline, type BaselineOptions } from './meta_arch/baseline.js';
 export {
   buildModel,
+  type ExtraState,
   type LossDict,
   META_ARCH_REGISTRY,
   MetaArch,

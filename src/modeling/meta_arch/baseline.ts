@@ -62,6 +62,16 @@ export class Baseline extends MetaArch {
     const targets = batch.targets.to(this.device);
     const outputs = this.heads.call(map, targets) as HeadOutputs;
     this.recordMetric('cls_accuracy', top1Accuracy(outputs.pred_class_logits, targets));
+    return this.lossTerms(outputs, targets, batch);
+  }
+
+  /**
+   * The terms of the training loss: those of `MODEL.LOSSES.NAME`. A subclass adds its own.
+   *
+   * @param targets int64 `[N]`, on the model's device
+   * @param _batch what the model was called with
+   */
+  protected lossTerms(outputs: HeadOutputs, targets: Tensor, _batch: ModelInput): LossDict {
     const losses: LossDict = {};
     for (const loss of this.#losses) losses[loss.key] = loss.compute(outputs, targets);
     return losses;

@@ -16,6 +16,12 @@ export interface ModelInput {
 /** The terms of the training loss by name, each a 0-dimensional tensor; their sum is what is minimised. */
 export type LossDict = Record<string, Tensor>;
 
+/** State that checkpoints hold beside the model's own. */
+export interface ExtraState {
+  stateDict(): unknown;
+  loadStateDict(state: never): unknown;
+}
+
 /**
  * A whole model. Called in training mode with a batch it returns its losses; in evaluation mode, features
  * `[N, D]`, not normalised.
@@ -37,6 +43,14 @@ export abstract class MetaArch extends torch.nn.Module<[ModelInput | Tensor], Lo
   protected recordMetric(name: string, value: Tensor): void {
     this.#metrics.get(name)?.dispose();
     this.#metrics.set(name, value.keep());
+  }
+
+  /**
+   * What a resumed run needs besides the state dict, by the names under which checkpoints hold it (an average of
+   * the weights, say). FastReID leaves such entries alone.
+   */
+  extraState(): Record<string, ExtraState> {
+    return {};
   }
 
   /** Losses of a training batch: `call`, for a model in training mode. */
