@@ -55,7 +55,6 @@ const GAPS: readonly Gap[] = [
   { key: 'MODEL.BACKBONE.WITH_IBN', asks: on, what: 'instance-batch normalisation' },
   { key: 'MODEL.BACKBONE.WITH_SE', asks: on, what: 'squeeze-and-excitation' },
   { key: 'MODEL.BACKBONE.WITH_NL', asks: on, what: 'non-local blocks' },
-  { key: 'MODEL.HEADS.NAME', asks: names('ClasHead'), what: 'this head' },
   { key: 'KD.MODEL_CONFIG', asks: notEmpty, what: 'distillation' },
   { key: 'KD.MODEL_WEIGHTS', asks: notEmpty, what: 'distillation' },
   { key: 'KD.EMA.ENABLED', asks: on, what: 'distillation' },

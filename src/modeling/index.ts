@@ -1,4 +1,5 @@
 import './backbones/resnet.js';
+import './heads/clas_head.js';
 import './heads/embedding_head.js';
 import './meta_arch/baseline.js';
 
@@ -7,6 +8,7 @@ export { loadPretrained, type PretrainedReport } from './backbones/pretrained.js
 export { BasicBlock, Bottleneck, buildResNet, ResNet, type ResNetOptions } from './backbones/resnet.js';
 export type { Builder, Log } from './build.js';
 export { buildHeads, type Head, type HeadOutputs, REID_HEADS_REGISTRY } from './heads/build.js';
+export { ClasHead } from './heads/clas_head.js';
 export { EmbeddingHead, type EmbeddingHeadOptions } from './heads/embedding_head.js';
 export {
   ArcSoftmax,

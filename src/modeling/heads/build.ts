@@ -14,8 +14,8 @@ export interface HeadOutputs {
 }
 
 /**
- * A head: from a feature map `[N, C, H, W]` and, in training, int64 targets `[N]` to HeadOutputs; in evaluation
- * to features `[N, D]`.
+ * A head: from a feature map `[N, C, H, W]` (or features `[N, C]`) and, in training, int64 targets `[N]` to
+ * HeadOutputs; in evaluation to features `[N, D]`, or to logits `[N, classes]` for a classifier.
  */
 export type Head = torch.nn.Module<[torch.Tensor, torch.Tensor?], HeadOutputs | torch.Tensor>;
 

@@ -31,8 +31,9 @@ export interface EmbeddingHeadOptions {
 }
 
 /**
- * Pooling, optional reduction, optional BN-neck and a classification layer. Evaluation returns the features after
- * the neck, `[N, D]`; training returns HeadOutputs.
+ * Pooling, optional reduction, optional BN-neck and a classification layer, on a map `[N, C, H, W]` or, of a
+ * backbone that pools by itself, features `[N, C]` or `[N, C, 1, 1]`. Evaluation returns the features after the
+ * neck, `[N, D]`; training returns HeadOutputs.
  */
 export class EmbeddingHead extends torch.nn.Module<[Tensor, Tensor?], HeadOutputs | Tensor> {
   // Field names are those of the state dict.
@@ -82,15 +83,37 @@ export class EmbeddingHead extends torch.nn.Module<[Tensor, Tensor?], HeadOutput
   }
 
   protected override forward(map: Tensor, targets?: Tensor): HeadOutputs | Tensor {
-    const pooled = this.pool_layer.call(map);
-    const neck = perImage(this.bottleneck.call(pooled));
+    const { pooled, neck } = this.embed(map);
     if (!this.training) return neck;
-    if (targets === undefined) throw new Error('EmbeddingHead: training needs targets, an int64 tensor [N]');
+    return this.classify(neck, this.#neckFeat === 'before' ? perImage(pooled) : neck, targets);
+  }
+
+  /**
+   * The features before the neck, `[N, C, 1, 1]`, and after it, `[N, D]`, of a backbone's map `[N, C, H, W]` or of
+   * features `[N, C]`.
+   */
+  protected embed(map: Tensor): { pooled: Tensor; neck: Tensor } {
+    const pooled = this.pool_layer.call(map.dim() === 2 ? map.unsqueeze(-1).unsqueeze(-1) : map);
+    const [, , height, width] = pooled.shape;
+    if (height !== 1 || width !== 1) {
+      throw new Error(
+        `MODEL.HEADS.POOL_LAYER: ${this.pool_layer.typeName} leaves a map of ${height} × ${width}; it is for ` +
+          'backbones that pool by themselves. Choose another, e.g. GlobalAvgPool',
+      );
+    }
+    return { pooled, neck: perImage(this.bottleneck.call(pooled)) };
+  }
+
+  /** What the losses need, from the features after the neck and those that the metric losses are to see. */
+  protected classify(neck: Tensor, features: Tensor, targets: Tensor | undefined): HeadOutputs {
+    if (targets === undefined) {
+      throw new Error(`${this.typeName}: training needs targets, an int64 tensor [N]`);
+    }
     const scores = this.cls_layer.score(neck, this.weight);
     return {
       cls_outputs: this.cls_layer.call(scores, targets),
       pred_class_logits: scores.mul(this.cls_layer.scale),
-      features: this.#neckFeat === 'before' ? perImage(pooled) : neck,
+      features,
     };
   }
 }
