@@ -7,6 +7,8 @@ import type { HeadOutputs } from '../heads/build.js';
 export interface NamedLoss {
   /** Name under which the term is reported, e.g. `loss_cls`. */
   readonly key: string;
+  /** What the term looks at: the logits (a classification loss) or the features (a metric loss). */
+  readonly on: 'logits' | 'features';
   /** The term, a 0-dimensional tensor, from a head's outputs and int64 targets `[N]`. */
   compute(outputs: HeadOutputs, targets: torch.Tensor): torch.Tensor;
 }
@@ -17,13 +19,19 @@ export interface NamedLoss {
  */
 export const LOSS_REGISTRY = new Registry<(cfg: Config) => NamedLoss>('loss');
 
-/** The losses that `MODEL.LOSSES.NAME` names; throws for an unknown or a missing name. */
+/** The losses that `MODEL.LOSSES.NAME` names; throws for an unknown or repeated name, and when there is none. */
 export function buildLosses(cfg: Config): NamedLoss[] {
-  const wanted = new Set<string>(cfg.MODEL.LOSSES.NAME);
-  if (wanted.size === 0) {
-    throw new Error(`MODEL.LOSSES.NAME is empty; name at least one of ${LOSS_REGISTRY.names().join(', ')}`);
+  const wanted = cfg.MODEL.LOSSES.NAME;
+  const known = LOSS_REGISTRY.names();
+  if (wanted.length === 0) {
+    throw new Error(`MODEL.LOSSES.NAME is empty; name at least one of ${known.join(', ')}`);
   }
   for (const name of wanted) LOSS_REGISTRY.get(name);
-  const names = LOSS_REGISTRY.names().filter((name) => wanted.has(name));
-  return names.map((name) => LOSS_REGISTRY.get(name)(cfg));
+  const twice = wanted.find((name, i) => wanted.indexOf(name) !== i);
+  if (twice !== undefined) {
+    throw new Error(
+      `MODEL.LOSSES.NAME names '${twice}' twice; name each of ${known.join(', ')} once and weight it by its SCALE`,
+    );
+  }
+  return known.filter((name) => wanted.includes(name)).map((name) => LOSS_REGISTRY.get(name)(cfg));
 }

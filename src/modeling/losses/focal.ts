@@ -9,14 +9,19 @@ export interface FocalOptions {
   gamma?: number;
 }
 
-/** Focal loss (Lin et al. 2017): logits `[N, classes]`, int64 targets `[N]`; a 0-dimensional tensor, the mean. */
+/** Keeps the slope of the weights finite where a sample is certain and gamma below 1. */
+const FLOOR = 1e-12;
+
+/**
+ * Focal loss (Lin et al. 2017): logits `[N, classes]`, int64 targets `[N]`; a 0-dimensional tensor, the mean.
+ * Only the own class's probability is looked at, so that others may vanish.
+ */
 export function focalLoss(
   logits: Tensor,
   targets: Tensor,
   { alpha = 0.25, gamma = 2 }: FocalOptions = {},
 ): Tensor {
-  const probabilities = torch.softmax(logits, 1);
-  const weights = probabilities.neg().add(1).pow(gamma);
-  const terms = weights.mul(-alpha).mul(probabilities.log());
-  return torch.one_hot(targets, logits.shape[1]).mul(terms).sum([1]).mean();
+  const logProbabilities = torch.log_softmax(logits, 1).gather(1, targets.unsqueeze(1));
+  const doubts = logProbabilities.expm1().neg().clamp_min(FLOOR);
+  return doubts.pow(gamma).mul(-alpha).mul(logProbabilities).mean();
 }

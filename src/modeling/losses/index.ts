@@ -1,11 +1,13 @@
 import { LOSS_REGISTRY } from './build.js';
 import { crossEntropyLoss } from './cross_entropy.js';
+import { focalLoss } from './focal.js';
 import { pairwiseCircleLoss, pairwiseCosface } from './pairwise.js';
 import { tripletLoss } from './triplet.js';
 
 export { buildLosses, LOSS_REGISTRY, type NamedLoss } from './build.js';
 export { type CrossEntropyOptions, crossEntropyLoss } from './cross_entropy.js';
 export { cosineDistances, euclideanDistances } from './distance.js';
+export { type DistillationOptions, jsdivLoss } from './distillation.js';
 export { type FocalOptions, focalLoss } from './focal.js';
 export { type PairwiseOptions, pairwiseCircleLoss, pairwiseCosface } from './pairwise.js';
 export { type TripletOptions, tripletLoss } from './triplet.js';
@@ -14,6 +16,7 @@ LOSS_REGISTRY.register('CrossEntropyLoss', (cfg) => {
   const { EPSILON: epsilon, ALPHA: alpha, SCALE: scale } = cfg.MODEL.LOSSES.CE;
   return {
     key: 'loss_cls',
+    on: 'logits',
     compute: (outputs, targets) =>
       crossEntropyLoss(outputs.cls_outputs, targets, { epsilon, alpha }).mul(scale),
   };
@@ -24,6 +27,7 @@ LOSS_REGISTRY.register('TripletLoss', (cfg) => {
   const options = { margin, normFeat, hardMining };
   return {
     key: 'loss_triplet',
+    on: 'features',
     compute: (outputs, targets) => tripletLoss(outputs.features, targets, options).mul(scale),
   };
 });
@@ -32,6 +36,7 @@ LOSS_REGISTRY.register('CircleLoss', (cfg) => {
   const { MARGIN: margin, GAMMA: gamma, SCALE: scale } = cfg.MODEL.LOSSES.CIRCLE;
   return {
     key: 'loss_circle',
+    on: 'features',
     compute: (outputs, targets) =>
       pairwiseCircleLoss(outputs.features, targets, { margin, gamma }).mul(scale),
   };
@@ -41,6 +46,16 @@ LOSS_REGISTRY.register('Cosface', (cfg) => {
   const { MARGIN: margin, GAMMA: gamma, SCALE: scale } = cfg.MODEL.LOSSES.COSFACE;
   return {
     key: 'loss_cosface',
+    on: 'features',
     compute: (outputs, targets) => pairwiseCosface(outputs.features, targets, { margin, gamma }).mul(scale),
+  };
+});
+
+LOSS_REGISTRY.register('FocalLoss', (cfg) => {
+  const { ALPHA: alpha, GAMMA: gamma, SCALE: scale } = cfg.MODEL.LOSSES.FL;
+  return {
+    key: 'loss_focal',
+    on: 'logits',
+    compute: (outputs, targets) => focalLoss(outputs.cls_outputs, targets, { alpha, gamma }).mul(scale),
   };
 });
