@@ -45,7 +45,7 @@ const BACKBONES = names(`
 const OPTIMIZERS = names('ASGD Adadelta Adagrad Adamax LBFGS NAdam RAdam RMSprop Rprop SparseAdam');
 
 const GAPS: readonly Gap[] = [
-  { key: 'MODEL.META_ARCHITECTURE', asks: names('MGN MoCo Distiller'), what: 'this meta-architecture' },
+  { key: 'MODEL.META_ARCHITECTURE', asks: names('MGN Distiller'), what: 'this meta-architecture' },
   {
     key: 'MODEL.FREEZE_LAYERS',
     asks: (value, cfg) => notEmpty(value) && cfg.SOLVER.FREEZE_ITERS > 0,

@@ -2,6 +2,7 @@ import './backbones/resnet.js';
 import './heads/clas_head.js';
 import './heads/embedding_head.js';
 import './meta_arch/baseline.js';
+import './meta_arch/moco.js';
 
 export { BACKBONE_REGISTRY, buildBackbone } from './backbones/build.js';
 export { loadPretrained, type PretrainedReport } from './backbones/pretrained.js';
@@ -44,4 +45,5 @@ export {
   MetaArch,
   type ModelInput,
 } from './meta_arch/build.js';
+export { FeatureMemory, type FeatureMemoryOptions, MoCo, type MoCoOptions } from './meta_arch/moco.js';
 export { type ModelSummary, PLACEHOLDER_CLASSES, summarizeModel } from './summary.js';
