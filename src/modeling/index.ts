@@ -45,5 +45,6 @@ export {
   MetaArch,
   type ModelInput,
 } from './meta_arch/build.js';
+export { ImageModel, type PixelStatistics, pixelStatistics } from './meta_arch/image_model.js';
 export { FeatureMemory, type FeatureMemoryOptions, MoCo, type MoCoOptions } from './meta_arch/moco.js';
 export { type ModelSummary, PLACEHOLDER_CLASSES, summarizeModel } from './summary.js';
