@@ -11,6 +11,25 @@ export interface ImageItem {
   readonly camid: Label;
 }
 
+/** A division of a test set's pictures into queries and gallery: positions in {@link TestSet.images}. */
+export interface Trial {
+  readonly query: readonly number[];
+  readonly gallery: readonly number[];
+}
+
+/** What a data set is tested on. */
+export interface TestSet {
+  /** Every picture once. */
+  readonly images: readonly ImageItem[];
+  /** One, or several whose results are averaged. A picture may be in the query and the gallery of a trial. */
+  readonly trials: readonly Trial[];
+  /**
+   * Whether cameras are known. If so, gallery pictures of the query's identity and camera do not count; if not,
+   * only the query picture itself does not.
+   */
+  readonly cameras: boolean;
+}
+
 export interface DatasetOptions {
   /** Folder that holds the datasets; default {@link datasetsRoot}. */
   root?: string;
@@ -36,14 +55,19 @@ export abstract class ImageDataset {
   /** Identities that are no one: distractors and false detections, left out by `combineAll`. */
   readonly junkPids: readonly Label[] = [];
   readonly root: string;
-  readonly #combineAll: boolean;
+  protected readonly combineAll: boolean;
   #train: readonly ImageItem[] | undefined;
   #query: readonly ImageItem[] | undefined;
   #gallery: readonly ImageItem[] | undefined;
 
   constructor({ root = datasetsRoot(), combineAll = false }: DatasetOptions = {}) {
     this.root = root;
-    this.#combineAll = combineAll;
+    this.combineAll = combineAll;
+  }
+
+  /** Whether there are a query and a gallery, which `combineAll` could add. */
+  protected get hasTest(): boolean {
+    return true;
   }
 
   protected abstract readTrain(): ImageItem[];
@@ -51,7 +75,8 @@ export abstract class ImageDataset {
   protected abstract readGallery(): ImageItem[];
 
   get train(): readonly ImageItem[] {
-    this.#train ??= this.#combineAll ? [...this.readTrain(), ...this.#testAsTrain()] : this.readTrain();
+    const withTest = this.combineAll && this.hasTest;
+    this.#train ??= withTest ? [...this.readTrain(), ...this.#testAsTrain()] : this.readTrain();
     return this.#train;
   }
 
@@ -63,6 +88,15 @@ export abstract class ImageDataset {
   get gallery(): readonly ImageItem[] {
     this.#gallery ??= this.readGallery();
     return this.#gallery;
+  }
+
+  /** What there is to test: queries first, then the gallery, in one trial, unless a data set has another protocol. */
+  testSet(): TestSet {
+    const { query, gallery } = this;
+    const images = [...query, ...gallery];
+    const at = images.map((_, i) => i);
+    const trial = { query: at.slice(0, query.length), gallery: at.slice(query.length) };
+    return { images, trials: [trial], cameras: true };
   }
 
   /** Identities and cameras, as training sets name them. */

@@ -1,13 +1,27 @@
 import { Registry } from '../../registry.js';
 import type { DatasetClass } from './base.js';
 import { EmojiReID } from './emoji-reid.js';
-import { Market1501 } from './market1501.js';
+import { DukeMTMC, Market1501, VeRi } from './market1501.js';
+import { MSMT17 } from './msmt17.js';
+import { AirportALERT, TRAIN_ONLY } from './train-only.js';
+import { VEHICLE_ID } from './vehicle-id.js';
+import { VERI_WILD } from './veri-wild.js';
 
 /** Datasets by the name that DATASETS.NAMES and DATASETS.TESTS use. */
 export const DATASET_REGISTRY = new Registry<DatasetClass>('dataset');
 
-DATASET_REGISTRY.register('Market1501', Market1501);
-DATASET_REGISTRY.register('EmojiReID', EmojiReID);
+const DATASETS: Record<string, DatasetClass> = {
+  Market1501,
+  DukeMTMC,
+  MSMT17,
+  VeRi,
+  ...VEHICLE_ID,
+  ...VERI_WILD,
+  AirportALERT,
+  ...TRAIN_ONLY,
+  EmojiReID,
+};
+for (const [name, dataset] of Object.entries(DATASETS)) DATASET_REGISTRY.register(name, dataset);
 
 export {
   countItems,
@@ -16,6 +30,8 @@ export {
   datasetsRoot,
   ImageDataset,
   type ImageItem,
+  type TestSet,
+  type Trial,
 } from './base.js';
 export { EMOJI_FOLDER, EmojiReID } from './emoji-reid.js';
-export { Market1501, type MarketFolder, MarketLayout } from './market1501.js';
+export { DukeMTMC, Market1501, type MarketFolder, MarketLayout, VeRi } from './market1501.js';

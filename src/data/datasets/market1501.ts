@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { type DatasetOptions, ImageDataset, type ImageItem } from './base.js';
 
 const PICTURE = /\.(jpe?g|png|webp|gif|tiff?|avif)$/i;
-const NAME = /^(-?\d+)_c(\d+)/;
 
 /** What tells one folder in Market-1501's shape from another. */
 export interface MarketFolder {
@@ -15,10 +14,21 @@ export interface MarketFolder {
   alsoInRoot?: boolean;
   /** Where the pictures come from, for the message when they are missing. */
   howToGet: string;
+  /** Names of the subfolders, where they are not Market-1501's. */
+  subfolders?: { train: string; query: string; gallery: string };
+  /** How a picture's name begins, identity and camera in groups, and one that fits. */
+  naming?: { pattern: RegExp; says: string; example: string };
 }
 
+const SUBFOLDERS = { train: 'bounding_box_train', query: 'query', gallery: 'bounding_box_test' };
+const NAMING = {
+  pattern: /^(-?\d+)_c(\d+)/,
+  says: '<identity>_c<camera>…',
+  example: '0002_c1s1_000451_03.jpg',
+};
+
 /**
- * Folders in Market-1501's shape: `bounding_box_train`, `query`, `bounding_box_test`, with pictures named
+ * Folders in Market-1501's shape: one each for training, query and gallery, with pictures named
  * `<identity>_c<camera>…`, for example `0002_c1s1_000451_03.jpg`. Identity −1 (junk) is skipped; identity 0 (a
  * distractor) stays in the gallery, where it matches no query. Cameras count from 1 in names, from 0 here.
  */
@@ -33,10 +43,16 @@ export abstract class MarketLayout extends ImageDataset {
     const own = join(this.root, layout.folder);
     this.#folder =
       layout.alsoInRoot && !existsSync(own) && existsSync(join(this.root, 'query')) ? this.root : own;
-    const needed = ['bounding_box_train', 'query', 'bounding_box_test'].map((name) =>
-      join(this.#folder, name),
-    );
+    const needed = Object.values(this.#subfolders).map((name) => join(this.#folder, name));
     this.require(needed, this.#help());
+  }
+
+  get #subfolders(): typeof SUBFOLDERS {
+    return this.#layout.subfolders ?? SUBFOLDERS;
+  }
+
+  get #naming(): typeof NAMING {
+    return this.#layout.naming ?? NAMING;
   }
 
   override get datasetName(): string {
@@ -44,28 +60,28 @@ export abstract class MarketLayout extends ImageDataset {
   }
 
   protected override readTrain(): ImageItem[] {
-    return this.#read('bounding_box_train').map((item) => this.named(item));
+    return this.#read(this.#subfolders.train).map((item) => this.named(item));
   }
 
   protected override readQuery(): ImageItem[] {
-    return this.#read('query');
+    return this.#read(this.#subfolders.query);
   }
 
   protected override readGallery(): ImageItem[] {
-    return this.#read('bounding_box_test');
+    return this.#read(this.#subfolders.gallery);
   }
 
   // Sorted, since the order in which a file system lists a folder would otherwise decide what a seed means.
   #read(subfolder: string): ImageItem[] {
     const folder = join(this.#folder, subfolder);
+    const { pattern, says, example } = this.#naming;
     const items: ImageItem[] = [];
     for (const name of readdirSync(folder).sort()) {
       if (!PICTURE.test(name)) continue;
-      const match = NAME.exec(name);
+      const match = pattern.exec(name);
       if (!match) {
         throw new Error(
-          `${this.constructor.name}: '${join(folder, name)}' is not named <identity>_c<camera>…, ` +
-            `for example 0002_c1s1_000451_03.jpg`,
+          `${this.constructor.name}: '${join(folder, name)}' is not named ${says}, for example ${example}`,
         );
       }
       const pid = Number(match[1]);
@@ -76,12 +92,11 @@ export abstract class MarketLayout extends ImageDataset {
   }
 
   #help(): string {
+    const { example } = this.#naming;
     return [
       'Expected layout:',
       `  ${join(this.root, this.#layout.folder)}/`,
-      '    bounding_box_train/0002_c1s1_000451_03.jpg …',
-      '    query/0001_c1s1_001051_00.jpg …',
-      '    bounding_box_test/0001_c1s1_001051_03.jpg …',
+      ...Object.values(this.#subfolders).map((name) => `    ${name}/${example} …`),
       `${this.#layout.howToGet}`,
       'Datasets are looked for under $FASTREID_DATASETS, else ./datasets.',
     ].join('\n');
@@ -100,6 +115,42 @@ export class Market1501 extends MarketLayout {
         folder: 'Market-1501-v15.09.15',
         alsoInRoot: true,
         howToGet: 'Unpack Market-1501-v15.09.15.zip there, or put your own pictures there under such names.',
+      },
+      options,
+    );
+  }
+}
+
+/**
+ * DukeMTMC-reID (Ristani et al. 2016; Zheng et al. 2017): 702 identities and 16,522 pictures to train, 2,228 queries,
+ * 17,661 gallery pictures, 8 cameras. Its authors have withdrawn it; who has it, can use it.
+ */
+export class DukeMTMC extends MarketLayout {
+  constructor(options: DatasetOptions = {}) {
+    super(
+      { datasetName: 'dukemtmc', folder: 'DukeMTMC-reID', howToGet: 'Unpack DukeMTMC-reID.zip there.' },
+      options,
+    );
+  }
+}
+
+/**
+ * VeRi-776 (Liu et al., "PROVID", 2018): 576 vehicles and 37,778 pictures to train, 1,678 queries, 11,579 gallery
+ * pictures, 20 cameras.
+ */
+export class VeRi extends MarketLayout {
+  constructor(options: DatasetOptions = {}) {
+    super(
+      {
+        datasetName: 'veri',
+        folder: 'veri',
+        subfolders: { train: 'image_train', query: 'image_query', gallery: 'image_test' },
+        naming: {
+          pattern: /^(-?\d+)_c(\d{3})/,
+          says: '<vehicle>_c<camera, three digits>…',
+          example: '0001_c001_00016450_0.jpg',
+        },
+        howToGet: 'Unpack VeRi.zip (https://vehiclereid.github.io/VeRi/) there.',
       },
       options,
     );

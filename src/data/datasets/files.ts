@@ -1,0 +1,33 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** Paths of all files below `folder`, relative to it with `/` between their parts, sorted by code point. */
+export function filesBelow(folder: string): string[] {
+  const files: string[] = [];
+  const visit = (prefix: string): void => {
+    for (const entry of readdirSync(join(folder, prefix), { withFileTypes: true })) {
+      const path = prefix === '' ? entry.name : `${prefix}/${entry.name}`;
+      if (entry.isDirectory() || (entry.isSymbolicLink() && isFolder(join(folder, path)))) visit(path);
+      else files.push(path);
+    }
+  };
+  visit('');
+  return files.sort();
+}
+
+function isFolder(path: string): boolean {
+  try {
+    readdirSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The lines of a text file that are not empty, with their numbers (from 1), without blanks at their ends. */
+export function numberedLines(path: string): { line: string; number: number }[] {
+  return readFileSync(path, 'utf8')
+    .split('\n')
+    .map((line, i) => ({ line: line.trim(), number: i + 1 }))
+    .filter(({ line }) => line !== '');
+}
