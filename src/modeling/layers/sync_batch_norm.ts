@@ -61,8 +61,11 @@ const perChannel = (values: Tensor): Tensor => values.view([1, -1, 1, 1]);
 
 function globalStatistics(input: Tensor, group: StatisticsGroup): Statistics {
   const [n, c, h, w] = input.shape;
-  const [ownVariance, ownMean] = torch.var_mean(input.float(), REDUCED, { correction: 0 });
-  const own = torch.cat([ownMean, ownVariance, torch.full([1], n * h * w, { device: input.device })]);
+  // Sums of half-precision values overflow.
+  const wide = input.dtype.itemsize < 4 ? input.float() : input;
+  const [ownVariance, ownMean] = torch.var_mean(wide, REDUCED, { correction: 0 });
+  const ownCount = torch.full([1], n * h * w, { dtype: wide.dtype, device: wide.device });
+  const own = torch.cat([ownMean, ownVariance, ownCount]);
   const all = group.gather(own);
   const counts = all.narrow(1, 2 * c, 1);
   const count = counts.sum([0]);
@@ -76,8 +79,6 @@ function globalStatistics(input: Tensor, group: StatisticsGroup): Statistics {
 
 /** `(input − mean) / spread · weight + bias` with given statistics, whose gradients are those of all processes. */
 class Normalisation extends torch.autograd.Function {
-  static group: StatisticsGroup;
-
   static forward(
     context: FunctionContext & { group?: StatisticsGroup },
     input: Tensor,
@@ -95,19 +96,21 @@ class Normalisation extends torch.autograd.Function {
   static backward(context: FunctionContext & { group?: StatisticsGroup }, grad: Tensor): (Tensor | null)[] {
     const [input, weight, mean, inverseSpread, count] = context.savedTensors;
     const group = context.group as StatisticsGroup;
-    const normalised = input.sub(perChannel(mean)).mul_(perChannel(inverseSpread));
-    const gradBias = grad.sum(REDUCED);
-    const gradWeight = grad.mul(normalised).sum(REDUCED);
-    const [meanGrad, meanProduct] = group
-      .gather(torch.stack([gradBias, gradWeight]))
-      .sum([0])
-      .div(count)
-      .unbind(0);
-    const gradInput = grad
-      .sub(perChannel(meanGrad))
-      .sub_(normalised.mul_(perChannel(meanProduct)))
-      .mul_(perChannel(weight.mul(inverseSpread)));
-    return [gradInput, gradWeight, gradBias, null, null, null];
+    return torch.scope(() => {
+      const normalised = input.sub(perChannel(mean)).mul_(perChannel(inverseSpread));
+      const gradBias = grad.sum(REDUCED);
+      const gradWeight = grad.mul(normalised).sum(REDUCED);
+      const [meanGrad, meanProduct] = group
+        .gather(torch.stack([gradBias, gradWeight]))
+        .sum([0])
+        .div(count)
+        .unbind(0);
+      const gradInput = grad
+        .sub(perChannel(meanGrad))
+        .sub_(normalised.mul_(perChannel(meanProduct)))
+        .mul_(perChannel(weight.mul(inverseSpread)));
+      return [gradInput, gradWeight, gradBias, null, null, null];
+    });
   }
 }
 
