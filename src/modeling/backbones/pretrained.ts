@@ -3,10 +3,13 @@ import { homedir } from 'node:os';
 import { basename, join } from 'node:path';
 import * as torch from '../../torch/index.js';
 import type { Log } from '../build.js';
+import { readWeights } from '../weights.js';
 
 /** Where a backbone's ImageNet weights are published. */
 export interface PublishedWeights {
   url: string;
+  /** What the downloaded file is called, where the end of `url` does not say. */
+  file?: string;
   /**
    * Brings the entries of a published file to the backbone's own names and shapes. A file of FastReID or of ours
    * holds them already and must come through unchanged.
@@ -51,7 +54,7 @@ export function loadPretrained(
   return report;
 }
 
-function locate(path: string, { url }: PublishedWeights): string {
+function locate(path: string, { url, file: fileName = basename(url) }: PublishedWeights): string {
   if (path !== '') {
     const file = path.startsWith('~/') ? join(homedir(), path.slice(2)) : path;
     if (existsSync(file)) return file;
@@ -61,7 +64,7 @@ function locate(path: string, { url }: PublishedWeights): string {
   }
   const cache =
     process.env.TORCH_HOME ?? join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'torch');
-  const places = ['hub/checkpoints', 'checkpoints'].map((folder) => join(cache, folder, basename(url)));
+  const places = ['hub/checkpoints', 'checkpoints'].map((folder) => join(cache, folder, fileName));
   const found = places.find((place) => existsSync(place));
   if (found !== undefined) return found;
   throw new Error(
@@ -80,7 +83,7 @@ const CLASSIFIER = /^(fc|classifier|head|heads)\./;
 
 /** The backbone's tensors in a file, without what comes before `backbone.`; `own` are the backbone's own names. */
 function backboneState(file: string, own: ReadonlySet<string>): BackboneState {
-  const all = readTensors(file);
+  const all = readWeights(file, 'MODEL.BACKBONE.PRETRAIN_PATH');
   const inModel = [...all.keys()].some((key) => key.startsWith('backbone.'));
   const state = new Map<string, torch.Tensor>();
   const skipped: string[] = [];
@@ -91,24 +94,6 @@ function backboneState(file: string, own: ReadonlySet<string>): BackboneState {
     else state.set(name, tensor);
   }
   return { state, skipped };
-}
-
-/** All tensors of a weights file by name, without the `module.` that data-parallel training puts before them. */
-function readTensors(file: string): Map<string, torch.Tensor> {
-  let content: unknown = file.endsWith('.safetensors') ? torch.loadSafetensors(file) : torch.loadSync(file);
-  for (const wrapper of ['model', 'state_dict']) {
-    if (content instanceof Map && content.get(wrapper) instanceof Map) content = content.get(wrapper);
-  }
-  const tensors = new Map<string, torch.Tensor>();
-  for (const [key, value] of content instanceof Map ? content : []) {
-    if (value instanceof torch.Tensor) tensors.set(String(key).replace(/^(module\.)+/, ''), value);
-  }
-  if (tensors.size === 0) {
-    throw new Error(
-      `MODEL.BACKBONE.PRETRAIN_PATH: ${file} holds no state dict (a dictionary of tensors by name)`,
-    );
-  }
-  return tensors;
 }
 
 /** The report in words: one line when everything fitted, else one more a layer. */
