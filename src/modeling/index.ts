@@ -1,6 +1,7 @@
 import './backbones/mobilenetv2.js';
 import './backbones/mobilenetv3.js';
 import './backbones/osnet.js';
+import './backbones/repvgg.js';
 import './backbones/resnet.js';
 import './backbones/shufflenetv2.js';
 import './heads/clas_head.js';
@@ -13,9 +14,11 @@ export { buildMobileNetV2, MobileNetV2, type MobileNetV2Options } from './backbo
 export { buildMobileNetV3, MobileNetV3, type MobileNetV3Options } from './backbones/mobilenetv3.js';
 export { buildOSNet, OSBlock, OSNet, type OSNetOptions } from './backbones/osnet.js';
 export { loadPretrained, type PretrainedReport } from './backbones/pretrained.js';
+export { buildRepVGG, RepVGG, RepVGGBlock, type RepVGGOptions } from './backbones/repvgg.js';
 export { BasicBlock, Bottleneck, buildResNet, ResNet, type ResNetOptions } from './backbones/resnet.js';
 export { buildShuffleNetV2, ShuffleNetV2, type ShuffleNetV2Options } from './backbones/shufflenetv2.js';
 export type { Builder, Log } from './build.js';
+export { type Deployable, deploy } from './deploy.js';
 export { buildHeads, type Head, type HeadOutputs, REID_HEADS_REGISTRY } from './heads/build.js';
 export { ClasHead } from './heads/clas_head.js';
 export { EmbeddingHead, type EmbeddingHeadOptions } from './heads/embedding_head.js';

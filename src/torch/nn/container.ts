@@ -1,9 +1,23 @@
+import { scope } from '../memory.js';
 import type { Tensor } from '../tensor.js';
 import { type AnyModule, Module } from './module.js';
 import { assemble, indent, printChild } from './printing.js';
 
 /** A module that takes one tensor and gives one. */
 export type TensorModule = Module<[Tensor], Tensor>;
+
+/**
+ * Calls modules one after the other, each with the result of the one before, which is let go as soon as the next is
+ * there; in a loop, all of them would live until the caller's scope ends.
+ */
+export function chain(input: Tensor, modules: Iterable<TensorModule>): Tensor {
+  let run = (): Tensor => input;
+  for (const module of modules) {
+    const before = run;
+    run = () => scope(() => module.call(before()));
+  }
+  return run();
+}
 
 /** What containers share: children by name in a map of their own, in the order in which they were added. */
 abstract class Container<M extends AnyModule, A extends unknown[], R> extends Module<A, R> {
@@ -78,9 +92,7 @@ export class Sequential extends NumberedContainer<TensorModule, [Tensor], Tensor
   }
 
   protected forward(input: Tensor): Tensor {
-    let x = input;
-    for (const module of this.map.values()) x = module.call(x);
-    return x;
+    return chain(input, this.map.values());
   }
 }
 

@@ -16,7 +16,7 @@ export {
   Softplus,
   Tanh,
 } from './activation.js';
-export { ModuleDict, ModuleList, Sequential, type TensorModule } from './container.js';
+export { chain, ModuleDict, ModuleList, Sequential, type TensorModule } from './container.js';
 export { Conv2d, type Conv2dOptions, type Size2 } from './conv.js';
 export type { ModuleTarget } from './convert.js';
 export { Dropout } from './dropout.js';

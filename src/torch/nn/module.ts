@@ -274,6 +274,15 @@ export abstract class Module<A extends unknown[] = [Tensor], R = Tensor> {
     return loadState(this, state, options);
   }
 
+  /**
+   * Called when this module, or one above it, loads a state dict, before names and shapes are compared. A module that
+   * comes in several forms takes the one of the state; one whose entries once had other names renames them.
+   *
+   * @param state a copy of the map that is being loaded, free to be changed
+   * @param prefix what this module's names begin with in it: `''`, or a path and a dot
+   */
+  beforeLoad(_state: Map<string, Tensor>, _prefix: string): void {}
+
   // ---- hooks ---------------------------------------------------------------------------------------
 
   /** Before `forward`: may return replaced arguments (an array, or the single argument). */

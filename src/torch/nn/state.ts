@@ -53,9 +53,11 @@ function* modulePaths(
 /** Implements `Module.loadStateDict`. */
 export function loadState(
   root: AnyModule,
-  state: ReadonlyMap<string, Tensor>,
+  given: ReadonlyMap<string, Tensor>,
   { strict = true }: LoadOptions = {},
 ): LoadReport {
+  const state = new Map(given);
+  for (const [path, module] of [...modulePaths(root, '', new Set())]) module.beforeLoad(state, join(path, ''));
   const report: LoadReport = { loaded: [], missing: [], unexpected: [], mismatched: [] };
   const own = new Map(collectState(root));
   const optional = optionalKeys(root);

@@ -1,0 +1,3 @@
+import { checkModel } from '../support/model_fidelity.js';
+
+checkModel('repvgg_a0');
