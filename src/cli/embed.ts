@@ -9,6 +9,7 @@ interface EmbedFlags {
   weights?: string;
   out: string;
   batchSize?: number;
+  deploy?: boolean;
   import?: string[];
 }
 
@@ -40,6 +41,7 @@ export function embedCommand(): Command {
     .requiredOption('--out <file>', 'file to write, .safetensors')
     .option('--weights <file>', 'weights, .pth or .safetensors (default: MODEL.WEIGHTS)')
     .option('--batch-size <n>', 'images at a time (default: TEST.IMS_PER_BATCH)', positive)
+    .option('--deploy', 'merge what can be merged (RepVGG): faster, equal but for rounding')
     .option('--set <key=value>', 'override a key of the configuration; may be repeated', collect)
     .addOption(importOption())
     .addHelpText('after', EXAMPLES)
@@ -60,7 +62,7 @@ async function run(images: string[], flags: EmbedFlags & { set?: string[] }): Pr
   const { resolveDevice } = await import('../engine/index.js');
   const torch = await import('../torch/index.js');
   assertSupported(resolveDevice(cfg));
-  const predictor = await DefaultPredictor.create(cfg);
+  const predictor = await DefaultPredictor.create(cfg, { deploy: flags.deploy });
   const features = await predictor.embed(images, { batchSize: flags.batchSize, onProgress: reporter() });
   torch.saveSafetensors(new Map([['features', features]]), flags.out, { paths: JSON.stringify(images) });
   const [n, dim] = features.shape;

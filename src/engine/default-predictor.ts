@@ -1,11 +1,16 @@
 import type { Config } from '../config/index.js';
 import { type ImageSource, loadImages } from '../data/index.js';
 import { logger } from '../logger.js';
-import { buildModel, type MetaArch } from '../modeling/index.js';
+import { buildModel, deploy, type MetaArch } from '../modeling/index.js';
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
 import { Checkpointer } from './checkpoint.js';
 import { resolveDevice } from './default-setup.js';
+
+export interface PredictorOptions {
+  /** Bring the model to its deploy form: the same features but for rounding, sooner (RepVGG). Default false. */
+  deploy?: boolean;
+}
 
 export interface EmbedOptions {
   /** Images at a time. Default: TEST.IMS_PER_BATCH. */
@@ -32,13 +37,14 @@ export class DefaultPredictor {
   }
 
   /** Builds the model and loads MODEL.WEIGHTS; without weights it warns, as features then mean nothing. */
-  static async create(cfg: Config): Promise<DefaultPredictor> {
+  static async create(cfg: Config, options: PredictorOptions = {}): Promise<DefaultPredictor> {
     const own = resolveDevice(cfg).clone().defrost();
     own.MODEL.BACKBONE.PRETRAIN = false;
     const model = buildModel(own, logger.detail);
     if (own.MODEL.WEIGHTS) await new Checkpointer(model).load(own.MODEL.WEIGHTS);
     else logger.warn('MODEL.WEIGHTS is empty: the features come from an untrained model');
     model.eval();
+    if (options.deploy) deploy(model);
     return new DefaultPredictor(own.freeze(), model);
   }
 

@@ -1,5 +1,5 @@
 export { type Checkpointable, Checkpointer, type CheckpointModel, type Extra } from './checkpoint.js';
-export { DefaultPredictor, type EmbedOptions } from './default-predictor.js';
+export { DefaultPredictor, type EmbedOptions, type PredictorOptions } from './default-predictor.js';
 export { defaultSetup, resolveDevice, type SetupOptions } from './default-setup.js';
 export { DefaultTrainer, type TrainerOptions } from './default-trainer.js';
 export { environmentSummary, packageVersion } from './environment.js';

@@ -49,3 +49,18 @@ test('an image that is not there, and no images, are errors', async () => {
   await assert.rejects(predictor.embed([paths[0], 'gone.jpg']), /gone\.jpg/);
   await assert.rejects(predictor.embed([]), /there are no images/);
 });
+
+test('a deployed RepVGG gives the same features', async () => {
+  const own = tinyConfig(folder, [
+    ...['MODEL.BACKBONE.NAME', 'build_repvgg_backbone', 'MODEL.BACKBONE.DEPTH', 'A0'],
+    ...['MODEL.BACKBONE.FEAT_DIM', 1280, 'MODEL.WEIGHTS', join(folder, 'repvgg.pth')],
+  ]);
+  const saved = buildModel(own, () => {});
+  await new Checkpointer(saved, folder).save('repvgg');
+  const expected = await (await DefaultPredictor.create(own)).embed(paths);
+  const deployed = await DefaultPredictor.create(own, { deploy: true });
+  assert.ok([...deployed.model.stateDict().keys()].includes('backbone.stage0.rbr_reparam.weight'));
+  const features = await deployed.embed(paths);
+  const largest = Number(expected.abs().max().item());
+  assert.ok(Number(features.sub(expected).abs().max().item()) < 1e-5 * largest);
+});
