@@ -2,7 +2,9 @@ import './backbones/mobilenetv2.js';
 import './backbones/mobilenetv3.js';
 import './backbones/osnet.js';
 import './backbones/repvgg.js';
+import './backbones/resnest.js';
 import './backbones/resnet.js';
+import './backbones/resnext.js';
 import './backbones/shufflenetv2.js';
 import './heads/clas_head.js';
 import './heads/embedding_head.js';
@@ -15,7 +17,9 @@ export { buildMobileNetV3, MobileNetV3, type MobileNetV3Options } from './backbo
 export { buildOSNet, OSBlock, OSNet, type OSNetOptions } from './backbones/osnet.js';
 export { loadPretrained, type PretrainedReport } from './backbones/pretrained.js';
 export { buildRepVGG, RepVGG, RepVGGBlock, type RepVGGOptions } from './backbones/repvgg.js';
+export { buildResNeSt, ResNeSt, type ResNeStOptions } from './backbones/resnest.js';
 export { BasicBlock, Bottleneck, buildResNet, ResNet, type ResNetOptions } from './backbones/resnet.js';
+export { buildResNeXt, ResNeXt, ResNeXtBottleneck, type ResNeXtOptions } from './backbones/resnext.js';
 export { buildShuffleNetV2, ShuffleNetV2, type ShuffleNetV2Options } from './backbones/shufflenetv2.js';
 export type { Builder, Log } from './build.js';
 export { type Deployable, deploy } from './deploy.js';
@@ -31,6 +35,8 @@ export {
   CosSoftmax,
   Linear,
 } from './layers/classification.js';
+export { IBN } from './layers/ibn.js';
+export { NonLocal } from './layers/non_local.js';
 export {
   BatchNorm,
   FrozenBatchNorm,
@@ -46,6 +52,8 @@ export {
   setStatisticsGroup,
 } from './layers/norm.js';
 export { POOLING_REGISTRY, type PoolLayer } from './layers/pooling.js';
+export { SplitAttentionConv2d, type SplitAttentionOptions } from './layers/split_attention.js';
+export { SqueezeExcite } from './layers/squeeze_excite.js';
 export * from './losses/index.js';
 export { Baseline, type BaselineOptions } from './meta_arch/baseline.js';
 export {

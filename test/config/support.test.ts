@@ -32,7 +32,6 @@ test('what is missing is refused by name', () => {
   const cases: [string, string][] = [
     ['MODEL.META_ARCHITECTURE', 'MGN'],
     ['MODEL.BACKBONE.NAME', 'build_osnet_backbone'],
-    ['MODEL.BACKBONE.WITH_IBN', 'True'],
     ['DATASETS.NAMES', '("Market1501", "DukeMTMC")'],
     ['DATALOADER.SAMPLER_TRAIN', 'BalancedIdentitySampler'],
     ['INPUT.AUTOAUG.ENABLED', 'True'],

@@ -6,12 +6,14 @@ import { after, test } from 'node:test';
 import { BACKBONE_REGISTRY, buildModel, buildResNet } from '../../src/modeling/index.js';
 import * as torch from '../../src/torch/index.js';
 import { deviation } from '../support/closeness.js';
+import { images } from '../support/fill.js';
 import { referenceCfg } from '../support/golden.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'reid-native-'));
 after(() => rmSync(folder, { recursive: true }));
 
 const R18 = { 'MODEL.BACKBONE.DEPTH': '18x', 'MODEL.BACKBONE.FEAT_DIM': 512 };
+const R50 = { 'MODEL.BACKBONE.DEPTH': '50x' };
 const silent = (): void => {};
 
 function tiny(options: Record<string, unknown> = {}) {
@@ -28,15 +30,27 @@ test('the last stride halves the map, the stem rounds sizes up', () => {
   assert.deepEqual(sizeOf(2), [1, 512, 3, 2]);
 });
 
-test('an unknown depth and blocks that are not there are refused by key', () => {
+test('an unknown depth is refused by key; an option without effect is named', () => {
   assert.throws(() => tiny({ 'MODEL.BACKBONE.DEPTH': '19x' }), /MODEL.BACKBONE.DEPTH is '19x'.*18x, 34x/);
-  assert.throws(() => tiny({ 'MODEL.BACKBONE.WITH_IBN': true }), /MODEL.BACKBONE.WITH_IBN/);
+  const log: string[] = [];
+  buildResNet(referenceCfg({ ...R18, 'MODEL.BACKBONE.WITH_NL': true }), (line) => log.push(line));
+  assert.match(log.join('\n'), /^MODEL.BACKBONE.WITH_NL has no effect: build_resnet_backbone 18x/);
+});
+
+test('a fresh non-local block changes nothing', () => {
+  const at = (options: object) => buildResNet(referenceCfg({ ...R50, ...options }), silent).eval();
+  const [plain, nonLocal] = [at({}), at({ 'MODEL.BACKBONE.WITH_NL': true })];
+  const report = nonLocal.loadStateDict(plain.stateDict(), { strict: false });
+  assert.equal(report.missing.filter((key) => !/^NL_[23]\.\d\./.test(key)).length, 0);
+  const image = images('non-local', 1, 32, 32);
+  torch.noGrad(() => assert.equal(deviation(nonLocal.call(image), plain.call(image)), 0));
 });
 
 /** Loads a file into a fresh ResNet-18; gives the model and what was logged. */
-function pretrained(path: string) {
+function pretrained(path: string, options: Record<string, unknown> = {}) {
   const lines: string[] = [];
-  const cfg = referenceCfg({ ...R18, 'MODEL.BACKBONE.PRETRAIN': true, 'MODEL.BACKBONE.PRETRAIN_PATH': path });
+  const weights = { 'MODEL.BACKBONE.PRETRAIN': true, 'MODEL.BACKBONE.PRETRAIN_PATH': path };
+  const cfg = referenceCfg({ ...R18, ...weights, ...options });
   const model = buildResNet(cfg, (line) => lines.push(line));
   return { model, log: lines.join('\n') };
 }
@@ -78,18 +92,48 @@ test('weights load from safetensors', () => {
   assert.match(pretrained(path).log, /^Loaded 120 tensors/);
 });
 
+const IBN = { 'MODEL.BACKBONE.WITH_IBN': true };
+
+test('published weights with IBN load by their names', () => {
+  const path = join(folder, 'resnet18_ibn.pth');
+  torch.saveSync(tiny(IBN).stateDict(), path);
+  assert.match(pretrained(path, IBN).log, /^Loaded 132 tensors of pre-trained weights from \S+$/);
+});
+
+test('weights without IBN are split over its halves', () => {
+  const state = tiny().stateDict();
+  const key = 'layer2.1.bn1';
+  torch.noGrad(() => {
+    for (const entry of ['weight', 'running_var']) state.get(`${key}.${entry}`)?.copy_(torch.arange(128));
+  });
+  const path = join(folder, 'resnet18_without_ibn.pth');
+  torch.saveSync(state, path);
+  const { model, log } = pretrained(path, IBN);
+  assert.match(log, /^Loaded 132 tensors of pre-trained weights from \S+$/);
+  const own = model.stateDict();
+  const first = (name: string) => (own.get(`${key}.${name}`) as torch.Tensor).narrow(0, 0, 2).toArray();
+  assert.deepEqual(first('IN.weight'), [0, 1]);
+  assert.deepEqual(first('BN.weight'), [64, 65]);
+  assert.deepEqual(first('BN.running_var'), [64, 65]);
+});
+
 test('without a file the message says where the weights are and how to do without', () => {
   assert.throws(
     () => pretrained(join(folder, 'none.pth')),
     /there is no file .*none.pth.*resnet18-5c106cde.pth/,
   );
+  const SE = { 'MODEL.BACKBONE.WITH_SE': true };
+  const R101 = { 'MODEL.BACKBONE.DEPTH': '101x', 'MODEL.BACKBONE.FEAT_DIM': 2048 };
   const { TORCH_HOME } = process.env;
   process.env.TORCH_HOME = folder;
   try {
-    assert.throws(
-      () => pretrained(''),
-      /Download https:.*resnet18-5c106cde.pth.*PRETRAIN False trains from/s,
-    );
+    const refused = (options: object, message: RegExp) =>
+      assert.throws(() => pretrained('', { ...options }), message);
+    refused({}, /Download https:.*resnet18-5c106cde.pth.*PRETRAIN False trains from/s);
+    refused(IBN, /Download \S*IBN-Net\S*resnet18_ibn_a-2f571257.pth/);
+    refused({ ...IBN, ...SE, ...R101 }, /Download \S*se_resnet101_ibn_a-fabed4e2.pth/);
+    // None are published with SE alone: those without it come nearest.
+    refused(SE, /Download \S*resnet18-5c106cde.pth/);
   } finally {
     if (TORCH_HOME === undefined) delete process.env.TORCH_HOME;
     else process.env.TORCH_HOME = TORCH_HOME;
