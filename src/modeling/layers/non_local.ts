@@ -11,7 +11,7 @@ const INNER = 1;
  * say about it, the mean over j of (θᵢ·φⱼ) gⱼ. A new block changes nothing, since its last normalisation scales by 0.
  *
  * All pairs of positions are held, `[N, H·W, H·W]`. Summing over j first would do without them, but round otherwise
- * than the models that were published.
+ * than FastReID does.
  */
 export class NonLocal extends torch.nn.Module {
   readonly g: torch.nn.Conv2d;
