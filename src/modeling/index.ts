@@ -1,6 +1,8 @@
+import './backbones/effnet.js';
 import './backbones/mobilenetv2.js';
 import './backbones/mobilenetv3.js';
 import './backbones/osnet.js';
+import './backbones/regnet.js';
 import './backbones/repvgg.js';
 import './backbones/resnest.js';
 import './backbones/resnet.js';
@@ -12,10 +14,12 @@ import './meta_arch/baseline.js';
 import './meta_arch/moco.js';
 
 export { BACKBONE_REGISTRY, buildBackbone } from './backbones/build.js';
+export { buildEffNet, EffNet, type EffNetOptions } from './backbones/effnet.js';
 export { buildMobileNetV2, MobileNetV2, type MobileNetV2Options } from './backbones/mobilenetv2.js';
 export { buildMobileNetV3, MobileNetV3, type MobileNetV3Options } from './backbones/mobilenetv3.js';
 export { buildOSNet, OSBlock, OSNet, type OSNetOptions } from './backbones/osnet.js';
 export { loadPretrained, type PretrainedReport } from './backbones/pretrained.js';
+export { buildRegNet, RegNet, type RegNetOptions } from './backbones/regnet.js';
 export { buildRepVGG, RepVGG, RepVGGBlock, type RepVGGOptions } from './backbones/repvgg.js';
 export { buildResNeSt, ResNeSt, type ResNeStOptions } from './backbones/resnest.js';
 export { BasicBlock, Bottleneck, buildResNet, ResNet, type ResNetOptions } from './backbones/resnet.js';
