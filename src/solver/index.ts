@@ -1,6 +1,15 @@
 export { addClipping, type GradientClipper, gradientClipper } from './clipping.js';
 export { unflattenState } from './flat_state.js';
 export {
+  addFreezing,
+  asksForFreezing,
+  Freezing,
+  type FrozenParts,
+  freezingOf,
+  frozenParts,
+} from './freezing.js';
+export { Lamb, type LambGroup, type LambOptions } from './lamb.js';
+export {
   CosineAnnealingLR,
   LRScheduler,
   MultiStepLR,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Config, getCfg } from '../../src/config/index.js';
+import { type Config, getCfg, unsupported } from '../../src/config/index.js';
 import { buildOptimizer, unflattenState } from '../../src/solver/index.js';
 import * as torch from '../../src/torch/index.js';
 
@@ -65,6 +65,77 @@ test('biases, heads and normalisation layers get their own rates and decays', ()
   ]);
 });
 
+/** MGN's names, and every normalisation layer. */
+class Branched extends torch.nn.Module {
+  readonly backbone = new torch.nn.Sequential(
+    new torch.nn.BatchNorm2d(4),
+    new torch.nn.BatchNorm1d(4),
+    new torch.nn.GroupNorm(2, 4),
+    new torch.nn.InstanceNorm2d(4, { affine: true }),
+    new torch.nn.LayerNorm([4]),
+  );
+  readonly b1 = new torch.nn.Linear(4, 4, { bias: false });
+  readonly b1_head = new torch.nn.Linear(4, 2, { bias: false });
+  readonly b21_head = new torch.nn.Linear(4, 2, { bias: false });
+
+  protected override forward(x: Tensor): Tensor {
+    return this.b1_head.call(this.b1.call(x));
+  }
+}
+
+test('weights of every normalisation layer have the decay of such, all heads the rate of heads', () => {
+  const options = {
+    'SOLVER.BASE_LR': 1,
+    'SOLVER.HEADS_LR_FACTOR': 10,
+    'SOLVER.WEIGHT_DECAY': 0.1,
+    'SOLVER.WEIGHT_DECAY_NORM': 0.2,
+    'SOLVER.WEIGHT_DECAY_BIAS': 0.3,
+  };
+  const groups = (compat: string): unknown[] =>
+    buildOptimizer(cfgWith({ ...options, COMPAT: compat }), new Branched()).paramGroups.map((g) => [
+      g.lr,
+      g.weight_decay,
+      g.param_names,
+    ]);
+  const norms = [0, 1, 2, 3, 4].map((i) => `backbone.${i}`);
+  const shared = [
+    [1, 0.2, norms.map((norm) => `${norm}.weight`)],
+    [1, 0.3, norms.map((norm) => `${norm}.bias`)],
+  ];
+  const heads = ['b1_head.weight', 'b21_head.weight'];
+  assert.deepEqual(groups(''), [...shared, [1, 0.1, ['b1.weight']], [10, 0.1, heads]]);
+  // FastReID's factor is for what is called `heads`.
+  assert.deepEqual(groups('fastreid'), [...shared, [1, 0.1, ['b1.weight', ...heads]]]);
+});
+
+test('every name of SOLVER.OPT makes that optimizer, with the rates and decays of the configuration', () => {
+  const names = [
+    'Adadelta',
+    'Adagrad',
+    'Adam',
+    'Adamax',
+    'AdamW',
+    'ASGD',
+    'Lamb',
+    'NAdam',
+    'RAdam',
+    'RMSprop',
+  ];
+  for (const name of [...names, 'Rprop', 'SGD']) {
+    const cfg = cfgWith({ 'SOLVER.OPT': name, 'SOLVER.BASE_LR': 0.5, 'SOLVER.WEIGHT_DECAY': 0.25 });
+    assert.deepEqual(unsupported(cfg), [], name);
+    const model = new Small();
+    const optimizer = buildOptimizer(cfg, model);
+    assert.equal(optimizer.constructor.name, name);
+    assert.deepEqual([optimizer.paramGroups[0].lr, optimizer.paramGroups[0].weight_decay], [0.5, 0.25], name);
+    const { weight } = model.backbone.at(0) as torch.nn.Linear;
+    const before = weight.detach().clone();
+    for (const p of model.parameters()) p.grad = torch.ones_like(p);
+    optimizer.step();
+    assert.ok(!torch.equal(weight, before), name);
+  }
+});
+
 test('SOLVER.OPT chooses the optimizer and its settings', () => {
   const sgd = buildOptimizer(
     cfgWith({ 'SOLVER.OPT': 'SGD', 'SOLVER.MOMENTUM': 0.8, 'SOLVER.NESTEROV': true }),
@@ -108,6 +179,30 @@ test('clipping by norm is of each parameter; COMPAT fastreid, of each group', ()
   assertNear(each['heads.0.bias'], 1 / Math.sqrt(2));
   const together = clipped({ 'SOLVER.CLIP_GRADIENTS.CLIP_VALUE': 1, COMPAT: 'fastreid' });
   for (const g of Object.values(together)) assertNear(g, 1 / Math.sqrt(18));
+});
+
+test('clipping passes over parameters without gradients', () => {
+  for (const type of ['value', 'norm']) {
+    for (const compat of ['', 'fastreid']) {
+      const model = new Small();
+      const optimizer = buildOptimizer(
+        cfgWith({
+          'SOLVER.CLIP_GRADIENTS.ENABLED': true,
+          'SOLVER.CLIP_GRADIENTS.CLIP_TYPE': type,
+          COMPAT: compat,
+        }),
+        model,
+      );
+      const { weight, bias } = model.backbone.at(0) as torch.nn.Linear;
+      const before = weight.detach().clone();
+      optimizer.step();
+      (bias as Tensor).grad = torch.full([2], 100);
+      optimizer.step();
+      assert.equal(weight.grad, null);
+      assert.ok(torch.equal(weight, before));
+      assertNear(Number((bias as Tensor).grad?.norm().item()), type === 'value' ? 5 * Math.SQRT2 : 5);
+    }
+  }
 });
 
 test("FastReID's flat optimizer state becomes that of each parameter", () => {

@@ -20,9 +20,6 @@ export class BatchNorm extends torch.nn.BatchNorm2d {
   }
 }
 
-/** Weight of the newest batch in the running statistics. */
-const MOMENTUM = 0.1;
-
 /**
  * Batch normalisation by the statistics of parts of the batch (Hoffer et al. 2017), as if it were spread over that
  * many devices. Of `n` parts, part `j` holds samples `j`, `j + n`, `j + 2n` and so on; the running statistics are
@@ -75,7 +72,7 @@ export class GhostBatchNorm extends BatchNorm {
       mean,
       variance,
       true,
-      MOMENTUM,
+      this.momentum ?? 0.1,
       this.eps,
       true,
     );
