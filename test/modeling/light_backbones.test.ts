@@ -68,3 +68,18 @@ for (const [NAME, DEPTH, channels, stride] of BACKBONES) {
       assert.ok(torch.equal(tensor, loaded.get(key) as torch.Tensor));
   });
 }
+
+test("OSNet with instance normalisation takes of a plain file's weights what fits", () => {
+  const plain = { NAME: 'build_osnet_backbone', DEPTH: 'x0_25' };
+  const path = join(folder, 'osnet_x0_25_imagenet.pth');
+  torch.saveSync(buildBackbone(cfgOf(plain), silent).stateDict(), path);
+  const lines: string[] = [];
+  const cfg = cfgOf({ ...plain, WITH_IBN: true, PRETRAIN: true, PRETRAIN_PATH: path });
+  buildBackbone(cfg, (line) => lines.push(line));
+  assert.match(lines[0], /^Loaded 555 tensors/);
+  const missing = lines.filter((line) => line.includes('missing in the file'));
+  assert.deepEqual(
+    missing.map((line) => line.split(': ')[1]),
+    ['conv2.0.IN.weight', 'conv2.0.IN.bias', 'conv2.1.IN.weight', 'conv2.1.IN.bias'],
+  );
+});

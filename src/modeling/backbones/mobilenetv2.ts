@@ -3,6 +3,7 @@ import * as torch from '../../torch/index.js';
 import type { Log } from '../build.js';
 import { BACKBONE_REGISTRY, noteUnused, variantOf } from './build.js';
 import { convNorm, makeDivisible } from './mobilenet_layers.js';
+import { mobileNetV2Names } from './mobilenet_names.js';
 import { loadPretrained } from './pretrained.js';
 
 type Tensor = torch.Tensor;
@@ -90,7 +91,7 @@ interface Variant {
   url: string;
 }
 
-const WEIGHTS = 'https://github.com/d-li14/mobilenetv2.pytorch/tree/master/pretrained';
+const WEIGHTS = 'https://github.com/d-li14/mobilenetv2.pytorch/raw/master/pretrained';
 
 const VARIANTS: Record<string, Variant> = {
   '1.0x': { width: 1, url: `${WEIGHTS}/mobilenetv2_1.0-0c6065bc.pth` },
@@ -105,14 +106,15 @@ const BUILDER = 'build_mobilenetv2_backbone';
 
 /**
  * `build_mobilenetv2_backbone`: DEPTH 1.0x, 0.75x, 0.5x, 0.35x, 0.25x or 0.1x; honours NORM, PRETRAIN and
- * PRETRAIN_PATH of `MODEL.BACKBONE`.
+ * PRETRAIN_PATH of `MODEL.BACKBONE`. Weights may be d-li14's, which FastReID takes, torchvision's or timm's. NORM is
+ * honoured throughout; in FastReID every block but the first ends with plain batch normalisation whatever NORM says.
  */
 export function buildMobileNetV2(cfg: Config, log: Log): MobileNetV2 {
   const { DEPTH, NORM, PRETRAIN, PRETRAIN_PATH } = cfg.MODEL.BACKBONE;
   const { width, url } = variantOf(VARIANTS, DEPTH, BUILDER);
   noteUnused(cfg, log, BUILDER, ['NORM']);
   const model = new MobileNetV2({ width, norm: NORM });
-  if (PRETRAIN) loadPretrained(model, PRETRAIN_PATH, { url }, log);
+  if (PRETRAIN) loadPretrained(model, PRETRAIN_PATH, { url, convert: mobileNetV2Names }, log);
   return model;
 }
 

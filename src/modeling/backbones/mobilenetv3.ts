@@ -4,7 +4,8 @@ import type { Log } from '../build.js';
 import { initKaiming } from '../layers/init.js';
 import { BACKBONE_REGISTRY, noteUnused, variantOf } from './build.js';
 import { convNorm, makeDivisible } from './mobilenet_layers.js';
-import { loadPretrained, type PublishedWeights } from './pretrained.js';
+import { mobileNetV3Names } from './mobilenet_names.js';
+import { loadPretrained } from './pretrained.js';
 
 type Tensor = torch.Tensor;
 
@@ -158,9 +159,10 @@ const SMALL = table(`
   96 5 576 96 SE HS 1
   96 5 576 96 SE HS 1`);
 
-interface Variant extends PublishedWeights {
+interface Variant {
   bottlenecks: readonly Bottleneck[];
   outChannels: number;
+  url: string;
 }
 
 const TORCHVISION = 'https://download.pytorch.org/models';
@@ -174,14 +176,14 @@ const BUILDER = 'build_mobilenetv3_backbone';
 
 /**
  * `build_mobilenetv3_backbone`: DEPTH Large or Small; honours NORM, PRETRAIN and PRETRAIN_PATH of `MODEL.BACKBONE`.
+ * Weights may be torchvision's or timm's. Neither has the last convolution, which keeps its initial values.
  */
 export function buildMobileNetV3(cfg: Config, log: Log): MobileNetV3 {
   const { DEPTH, NORM, PRETRAIN, PRETRAIN_PATH } = cfg.MODEL.BACKBONE;
-  const variant = variantOf(VARIANTS, DEPTH, BUILDER);
+  const { bottlenecks, outChannels, url } = variantOf(VARIANTS, DEPTH, BUILDER);
   noteUnused(cfg, log, BUILDER, ['NORM']);
-  const { bottlenecks, outChannels } = variant;
   const model = new MobileNetV3({ bottlenecks, outChannels, norm: NORM });
-  if (PRETRAIN) loadPretrained(model, PRETRAIN_PATH, variant, log);
+  if (PRETRAIN) loadPretrained(model, PRETRAIN_PATH, { url, convert: mobileNetV3Names }, log);
   return model;
 }
 

@@ -111,12 +111,12 @@ export class OSBlock extends torch.nn.Module {
 
   protected override forward(x: Tensor): Tensor {
     const x1 = this.conv1.call(x);
-    let sum: Tensor | undefined;
-    for (const stream of [this.conv2a, this.conv2b, this.conv2c, this.conv2d]) {
-      const gated = this.gate.call(stream.call(x1));
-      sum = sum === undefined ? gated : sum.add_(gated);
+    // A scope for each stream frees its maps before the next one runs.
+    const sum = torch.scope(() => this.gate.call(this.conv2a.call(x1)));
+    for (const stream of [this.conv2b, this.conv2c, this.conv2d]) {
+      torch.scope(() => sum.add_(this.gate.call(stream.call(x1))));
     }
-    const x3 = this.conv3.call(sum as Tensor);
+    const x3 = this.conv3.call(sum);
     const identity = this.downsample === undefined ? x : this.downsample.call(x);
     const out = x3.add_(identity);
     return this.relu.call(this.IN === undefined ? out : this.IN.call(out));
@@ -199,34 +199,39 @@ function stage(
 
 interface Variant {
   channels: Widths;
-  /** Number of the file in torchreid's Google Drive. */
+  /** Numbers of the files in torchreid's Google Drive: plain, and with instance normalisation. */
   drive: string;
+  driveIbn?: string;
 }
 
 const VARIANTS: Record<string, Variant> = {
-  x1_0: { channels: [64, 256, 384, 512], drive: '1LaG1EJpHrxdAxKnSCJ_i0u-nbxSAeiFY' },
+  x1_0: {
+    channels: [64, 256, 384, 512],
+    drive: '1LaG1EJpHrxdAxKnSCJ_i0u-nbxSAeiFY',
+    driveIbn: '1sr90V6irlYYDd4_4ISU2iruoRG8J__6l',
+  },
   x0_75: { channels: [48, 192, 288, 384], drive: '1uwA9fElHOk3ZogwbeY5GkLI6QPTX70Hq' },
   x0_5: { channels: [32, 128, 192, 256], drive: '16DGLbZukvVYgINws8u8deSaOqjybZ83i' },
   x0_25: { channels: [16, 64, 96, 128], drive: '1rb8UN5ZzPKRc_xvtHlyDh-cSz88YX9hs' },
 };
-const IBN_X1_0 = '1sr90V6irlYYDd4_4ISU2iruoRG8J__6l';
 
 const BUILDER = 'build_osnet_backbone';
 
 /**
  * `build_osnet_backbone`: DEPTH x1_0, x0_75, x0_5 or x0_25; honours NORM, WITH_IBN, PRETRAIN and PRETRAIN_PATH of
- * `MODEL.BACKBONE`. Published weights are torchreid's.
+ * `MODEL.BACKBONE`. Published weights are torchreid's; with instance normalisation there are such for x1_0 only: other
+ * sizes take of the plain ones what fits.
  */
 export function buildOSNet(cfg: Config, log: Log): OSNet {
   const { DEPTH, NORM, WITH_IBN, PRETRAIN, PRETRAIN_PATH } = cfg.MODEL.BACKBONE;
-  const { channels, drive } = variantOf(VARIANTS, DEPTH, BUILDER);
+  const { channels, drive, driveIbn } = variantOf(VARIANTS, DEPTH, BUILDER);
   noteUnused(cfg, log, BUILDER, ['NORM', 'WITH_IBN']);
   const model = new OSNet({ channels, norm: NORM, instanceNorm: WITH_IBN });
   if (PRETRAIN) {
-    const id = WITH_IBN && DEPTH === 'x1_0' ? IBN_X1_0 : drive;
+    const ibn = WITH_IBN ? driveIbn : undefined;
     const published = {
-      url: `https://drive.google.com/uc?id=${id}`,
-      file: `osnet_${WITH_IBN ? 'ibn_' : ''}${DEPTH}_imagenet.pth`,
+      url: `https://drive.google.com/uc?id=${ibn ?? drive}`,
+      file: `osnet_${ibn === undefined ? '' : 'ibn_'}${DEPTH}_imagenet.pth`,
     };
     loadPretrained(model, PRETRAIN_PATH, published, log);
   }
