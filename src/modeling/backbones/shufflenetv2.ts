@@ -42,16 +42,14 @@ class ShuffleV2Block extends torch.nn.Module {
       return torch.cat([this.branch_proj.call(x), this.branch_main.call(x)], 1);
     }
     const [even, odd] = unshuffle(x);
-    return torch.cat([even, this.branch_main.call(odd)], 1);
+    return torch.cat([even, this.branch_main.call(odd.contiguous())], 1);
   }
 }
 
-/** The even and the odd channels of `[N, C, H, W]`, `[N, C/2, H, W]` each. */
-function unshuffle(x: Tensor): [Tensor, Tensor] {
+/** The even and the odd channels of `[N, C, H, W]`, `[N, C/2, H, W]` each, as views. */
+function unshuffle(x: Tensor): Tensor[] {
   const [n, c, h, w] = x.shape;
-  const pairs = x.reshape([(n * c) / 2, 2, h * w]).permute([1, 0, 2]);
-  const halves = pairs.reshape([2, n, c / 2, h, w]);
-  return [halves.select(0, 0), halves.select(0, 1)];
+  return x.view([n, c / 2, 2, h, w]).unbind(2);
 }
 
 const STEM_CHANNELS = 24;
