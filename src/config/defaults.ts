@@ -44,6 +44,13 @@ export const DEFAULTS = {
       WITH_NL: false,
       /** Vision transformer: weight of the side information embedding. */
       SIE_COE: float(3),
+      /** Vision transformer: number of cameras that get a side information embedding, 0 = none; not a FastReID key. */
+      SIE_CAMERAS: 0,
+      /**
+       * Vision transformer: what it returns: the class token (`cls`), which needs no pooling, or the map of the
+       * patches' tokens (`patch`), for a pooling layer; not a FastReID key.
+       */
+      TOKENS: 'cls',
       /** Vision transformer: stride of the patches, [height, width] in pixels. */
       STRIDE_SIZE: tuple(16, 16),
       /** Vision transformer: stochastic depth. */
@@ -170,7 +177,7 @@ export const DEFAULTS = {
   SOLVER: {
     /** Automatic mixed precision. */
     AMP: { ENABLED: false },
-    /** Optimizer: `SGD`, `Adam`, `AdamW`, … */
+    /** Optimizer: `SGD`, or a name of torch.optim's (`Adam`, `AdamW`, `RAdam`, …), or `Lamb`. */
     OPT: 'Adam',
     MAX_EPOCH: 120,
     BASE_LR: 3e-4,
@@ -203,6 +210,17 @@ export const DEFAULTS = {
     WARMUP_METHOD: 'linear',
     /** Iterations for which MODEL.FREEZE_LAYERS stay frozen. */
     FREEZE_ITERS: 0,
+    /**
+     * Exponential moving average of the weights, with MOMENTUM, updated after every step; it is what is evaluated
+     * and saved as the model. Not FastReID keys.
+     */
+    EMA: { ENABLED: false, MOMENTUM: 0.999 },
+    /**
+     * Stochastic weight averaging: from START_EPOCH on (0 = after three quarters of MAX_EPOCH) rates stay at
+     * LR_FACTOR times the initial ones (0 = as scheduled), weights are averaged every PERIOD epochs, and the model
+     * ends as the average. Not FastReID keys.
+     */
+    SWA: { ENABLED: false, START_EPOCH: 0, PERIOD: 1, LR_FACTOR: 0.5 },
     /** Epochs between checkpoints. */
     CHECKPOINT_PERIOD: 20,
     /** Images in a batch, over all devices. */

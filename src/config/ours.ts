@@ -5,5 +5,13 @@
 export const OUR_KEYS: ReadonlyMap<string, unknown> = new Map<string, unknown>([
   ['COMPAT', ''],
   ['MODEL.BACKBONE.NORM_SPLIT', 1],
+  ['MODEL.BACKBONE.SIE_CAMERAS', 0],
+  ['MODEL.BACKBONE.TOKENS', 'cls'],
   ['MODEL.HEADS.NORM_SPLIT', 1],
+  ['SOLVER.EMA.ENABLED', false],
+  ['SOLVER.EMA.MOMENTUM', 0.999],
+  ['SOLVER.SWA.ENABLED', false],
+  ['SOLVER.SWA.START_EPOCH', 0],
+  ['SOLVER.SWA.PERIOD', 1],
+  ['SOLVER.SWA.LR_FACTOR', 0.5],
 ]);

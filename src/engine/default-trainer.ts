@@ -17,20 +17,32 @@ import {
 } from '../evaluation/index.js';
 import { logger } from '../logger.js';
 import { buildModel, type MetaArch } from '../modeling/index.js';
-import { buildLrScheduler, buildOptimizer, type LearningRates } from '../solver/index.js';
+import {
+  asksForFreezing,
+  buildLrScheduler,
+  buildOptimizer,
+  freezingOf,
+  frozenParts,
+  type LearningRates,
+} from '../solver/index.js';
 import * as torch from '../torch/index.js';
+import { trainedBatchNorms, updateBnStats } from './bn-stats.js';
 import { Checkpointer } from './checkpoint.js';
 import { resolveDevice, saveConfig } from './default-setup.js';
 import type { EventWriter } from './events.js';
 import {
   CallbackHook,
+  EMA,
   EvalHook,
   IterationTimer,
+  LayerFreeze,
   LRScheduler,
   PeriodicCheckpointer,
   PeriodicWriter,
+  PreciseBN,
   ProgressBar,
   type SavePoint,
+  SWA,
 } from './hooks/index.js';
 import { currentSeed, seedAll } from './seed.js';
 import { SimpleTrainer } from './simple-trainer.js';
@@ -70,12 +82,16 @@ export class DefaultTrainer extends TrainerBase {
   /** Results of the last evaluation. */
   lastEvalResults: NestedResults | undefined;
   private readonly stepper: SimpleTrainer;
+  private readonly seed: number;
+  /** Loaders of batches for batch norm statistics. */
+  private readonly statsLoaders: DataLoader[] = [];
   private startPosition = { epoch: 0, iterInEpoch: 0 };
 
   constructor(cfg: Config, { seed = currentSeed() ?? seedAll() }: TrainerOptions = {}) {
     super();
     const self = this.constructor as TrainerClass;
     const resolved = resolveDevice(cfg);
+    this.seed = seed;
     this.dataLoader = self.buildTrainLoader(resolved, seed);
     this.cfg = self.autoScaleHyperparams(resolved, this.dataLoader.dataset.numClasses);
     this.model = self.buildModel(this.cfg);
@@ -140,17 +156,23 @@ export class DefaultTrainer extends TrainerBase {
     return this.lastEvalResults;
   }
 
-  /** Stops the loader's prefetching. The trainer cannot train afterwards. */
+  /** Stops the loaders' prefetching. The trainer cannot train afterwards. */
   async close(): Promise<void> {
-    await this.dataLoader.close();
+    await Promise.all([this.dataLoader, ...this.statsLoaders].map((loader) => loader.close()));
   }
 
-  /** The default hooks, in order: timing, learning rate, evaluation, checkpoints, writers, progress bar. */
+  /**
+   * The default hooks, in order: timing, learning rate, averages of the weights, precise batch norm, frozen layers,
+   * evaluation, checkpoints, writers, progress bar.
+   */
   protected buildHooks(): (HookBase | null)[] {
     const { TEST, SOLVER, DATASETS } = this.cfg;
     const hooks: (HookBase | null)[] = [
       new IterationTimer(),
       new LRScheduler(this.optimizer, this.learningRates),
+      this.weightAverage(),
+      this.preciseBn(),
+      this.layerFreeze(),
       new EvalHook(TEST.EVAL_PERIOD, () => this.test()),
       new PeriodicCheckpointer({
         period: SOLVER.CHECKPOINT_PERIOD,
@@ -163,6 +185,60 @@ export class DefaultTrainer extends TrainerBase {
     // The inner trainer has no hooks but this one: gradients are ours to show.
     this.stepper.registerHooks([new CallbackHook({ afterBackward: () => this.afterBackward() })]);
     return hooks;
+  }
+
+  /** The hook of `SOLVER.EMA` or `SOLVER.SWA`. */
+  private weightAverage(): HookBase | null {
+    const { EMA: ema, SWA: swa, MAX_EPOCH } = this.cfg.SOLVER;
+    if (ema.ENABLED && swa.ENABLED) {
+      throw new Error('SOLVER.EMA and SOLVER.SWA both average the weights: switch one of them off');
+    }
+    if (ema.ENABLED) return new EMA(this.model, ema.MOMENTUM);
+    if (!swa.ENABLED) return null;
+    // PreciseBN comes next and does it too.
+    const ownBn = !this.cfg.TEST.PRECISE_BN.ENABLED && trainedBatchNorms(this.model).length > 0;
+    const batches = ownBn ? this.statsLoader(this.cfg) : undefined;
+    return new SWA({
+      model: this.model,
+      optimizer: this.optimizer,
+      startEpoch: swa.START_EPOCH || Math.floor(MAX_EPOCH * 0.75),
+      period: swa.PERIOD,
+      lrFactor: swa.LR_FACTOR,
+      updateBn: batches && (() => updateBnStats(this.model, batches, this.itersPerEpoch)),
+    });
+  }
+
+  private preciseBn(): HookBase | null {
+    const { ENABLED, DATASET, NUM_ITER } = this.cfg.TEST.PRECISE_BN;
+    if (!ENABLED) return null;
+    if (trainedBatchNorms(this.model).length === 0) {
+      logger.info('TEST.PRECISE_BN has no effect: the model has no batch normalisation in training mode');
+      return null;
+    }
+    const cfg = this.cfg.clone().defrost();
+    cfg.DATASETS.NAMES = [DATASET];
+    return new PreciseBN(this.model, this.statsLoader(cfg), NUM_ITER);
+  }
+
+  /** A loader of training batches beside the one that training takes its batches from. */
+  private statsLoader(cfg: Config): DataLoader {
+    const loader = (this.constructor as TrainerClass).buildTrainLoader(cfg, this.seed);
+    this.statsLoaders.push(loader);
+    return loader;
+  }
+
+  private layerFreeze(): HookBase | null {
+    const { cfg, model } = this;
+    if (!asksForFreezing(cfg)) return null;
+    const names = cfg.MODEL.FREEZE_LAYERS;
+    return new LayerFreeze({
+      ...frozenParts(model, names, cfg),
+      model,
+      names,
+      iterations: cfg.SOLVER.FREEZE_ITERS,
+      freezing: freezingOf(this.optimizer),
+      once: cfg.COMPAT === 'fastreid',
+    });
   }
 
   /** Console, and metrics.json in OUTPUT_DIR. Called when training begins. */

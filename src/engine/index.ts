@@ -1,3 +1,5 @@
+export { AveragedWeights } from './averaged-weights.js';
+export { type StatsBatch, trainedBatchNorms, updateBnStats } from './bn-stats.js';
 export { type Checkpointable, Checkpointer, type CheckpointModel, type Extra } from './checkpoint.js';
 export { DefaultPredictor, type EmbedOptions, type PredictorOptions } from './default-predictor.js';
 export { defaultSetup, resolveDevice, type SetupOptions } from './default-setup.js';

@@ -131,7 +131,8 @@ export abstract class TrainerBase {
     this.iterInEpoch = startIterInEpoch;
     this.startIter = startEpoch * itersPerEpoch + startIterInEpoch;
     this.iter = this.startIter;
-    this.storage.iter = this.iter;
+    // Where only afterEpoch is left, its results belong to the iteration that has been done.
+    this.storage.iter = startIterInEpoch < itersPerEpoch ? this.iter : this.iter - 1;
     this.storage.epoch = this.epoch;
     // A stop asked for before the loop began still counts; that of an earlier run does not.
     if (this.outcome === 'stopped') this.#stopReason = undefined;

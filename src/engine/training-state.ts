@@ -1,3 +1,4 @@
+import { logger } from '../logger.js';
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
 import type { EventStorageState } from './events.js';
@@ -88,6 +89,10 @@ export function restoreState(
   loader.loadState(state.loader as never);
   trainer.storage.loadStateDict(state.scalars);
   for (const hook of trainer.hooks) restoreHook(hook, state.hooks);
+  for (const name of Object.keys(state.hooks)) {
+    if (trainer.hooks.some((hook) => hook.name === name)) continue;
+    logger.warn(`The checkpoint has state of a hook '${name}', which this run does not have: it is dropped`);
+  }
   return { epoch: state.epoch, iterInEpoch: state.iter_in_epoch };
 }
 

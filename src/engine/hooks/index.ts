@@ -1,6 +1,8 @@
 export { CallbackHook, type Callbacks } from './callback-hook.js';
+export { EMA } from './ema.js';
 export { EvalHook } from './eval-hook.js';
 export { IterationTimer } from './iteration-timer.js';
+export { LayerFreeze, type LayerFreezeOptions } from './layer-freeze.js';
 export { LRScheduler, type SteppedRates } from './lr-scheduler.js';
 export {
   PeriodicCheckpointer,
@@ -8,4 +10,6 @@ export {
   type SavePoint,
 } from './periodic-checkpointer.js';
 export { PeriodicWriter } from './periodic-writer.js';
+export { PreciseBN } from './precise-bn.js';
 export { ProgressBar } from './progress-bar.js';
+export { type RatedOptimizer, SWA, type SWAOptions } from './swa.js';
