@@ -86,7 +86,8 @@ test('steps leave no tensors behind', async () => {
     new CallbackHook({ beforeStep: () => void live.push(torch.memoryStats().liveTensors) }),
   ]);
   await trainer.trainLoop({ maxEpoch: 1, itersPerEpoch: 50 });
-  assert.equal(live[49], live[5]);
+  // Fewer, when what earlier tests left is collected in between.
+  assert.ok(live[49] <= live[5], `${live[5]} tensors, then ${live[49]}`);
 });
 
 test('a batch is freed when its step fails', async () => {
