@@ -95,6 +95,7 @@ export class DefaultTrainer extends TrainerBase {
     this.dataLoader = self.buildTrainLoader(resolved, seed);
     this.cfg = self.autoScaleHyperparams(resolved, this.dataLoader.dataset.numClasses);
     this.model = self.buildModel(this.cfg);
+    this.model.prepareTraining();
     this.optimizer = self.buildOptimizer(this.cfg, this.model);
     this.stepper = new SimpleTrainer(this.model as never, this.dataLoader, this.optimizer);
     this.maxEpoch = this.cfg.SOLVER.MAX_EPOCH;

@@ -1,4 +1,3 @@
 import { checkModel } from '../support/model_fidelity.js';
 
-// The biases before a normalisation have no gradient but rounding: 9e-4 of what counts, in FastReID itself.
-checkModel('resnest50', { gradients: 5e-3 });
+checkModel('resnest50', { losses: 7e-5, gradients: 2e-2, statistics: 7e-5 });

@@ -1,3 +1,4 @@
 import { checkModel } from '../support/model_fidelity.js';
 
-for (const name of ['shufflenetv2_1_0', 'shufflenetv2_0_5']) checkModel(name);
+checkModel('shufflenetv2_1_0');
+checkModel('shufflenetv2_0_5', { gradients: 1.2e-4 });

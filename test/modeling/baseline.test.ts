@@ -61,6 +61,7 @@ test('losses come in the order of registration; unknown and missing names are re
 test('SCALE multiplies a loss', () => {
   const cfg = referenceCfg({ ...R18, 'MODEL.LOSSES.TRI.SCALE': 3 });
   const [once, thrice] = [referenceCfg(R18), cfg].map((c) => LOSS_REGISTRY.get('TripletLoss')(c));
+  torch.manualSeed(0);
   const features = torch.randn([4, 8]);
   const outputs = { cls_outputs: features, pred_class_logits: features, features };
   const { targets } = batchOf(4);

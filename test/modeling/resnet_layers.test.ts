@@ -3,15 +3,10 @@ import { test } from 'node:test';
 import { crc32 } from 'node:zlib';
 import { IBN, NonLocal, SplitAttentionConv2d, SqueezeExcite } from '../../src/modeling/index.js';
 import * as torch from '../../src/torch/index.js';
-import { assertWithin, deviation } from '../support/closeness.js';
 import { fill, fillModel } from '../support/fill.js';
-import { goldenJson, goldenTensors } from '../support/golden.js';
+import { checkLayer } from '../support/layer_fidelity.js';
 import { pythonTorch, pythonTorchMissing, repoRoot } from '../support/paths.js';
 import { runPython } from '../support/python.js';
-
-const LIMIT = 1e-5;
-const references = goldenJson<{ keys: [string, number[]][] }>('layers');
-const arrays = goldenTensors('layers');
 
 const LAYERS: Record<string, () => torch.nn.Module> = {
   IBN: () => new IBN(32, 'BN'),
@@ -20,33 +15,7 @@ const LAYERS: Record<string, () => torch.nn.Module> = {
   SplAt: () => new SplitAttentionConv2d(32, 16, 3, { norm: 'BN', padding: 1 }),
 };
 
-for (const [name, make] of Object.entries(LAYERS)) {
-  for (const mode of ['train', 'eval']) {
-    const key = `${name}/${mode}`;
-    test(`${key}: state, output, gradients and statistics are FastReID's`, () => {
-      const layer = make().train(mode === 'train');
-      assert.deepEqual(
-        [...layer.stateDict()].map(([entry, t]) => [entry, t.shape]),
-        references[key].keys,
-      );
-      fillModel(layer, 1);
-      const x = arrays(`${key}/x`).clone().requiresGrad_();
-      const y = layer.call(x);
-      assertWithin(deviation(y, arrays(`${key}/y`)), LIMIT, 'output');
-      y.backward(fill(`cot:${key}`, y.shape));
-      assert.ok(x.grad);
-      assertWithin(deviation(x.grad, arrays(`${key}/dx`)), LIMIT, 'gradient');
-      for (const [entry, { grad }] of layer.namedParameters()) {
-        assert.ok(grad, entry);
-        assertWithin(deviation(grad, arrays(`${key}/d:${entry}`)), LIMIT, `gradient of ${entry}`);
-      }
-      for (const [entry, buffer] of layer.namedBuffers()) {
-        if (!entry.includes('running_')) continue;
-        assertWithin(deviation(buffer, arrays(`${key}/after:${entry}`)), LIMIT, entry);
-      }
-    });
-  }
-}
+for (const [name, make] of Object.entries(LAYERS)) checkLayer(name, make);
 
 /** The layers in plain PyTorch, on 64 channels in training mode: CRC-32 of output and gradients. */
 const PROGRAM = `

@@ -21,22 +21,26 @@ interface Reference {
 }
 
 /**
- * The reference was computed on another processor. FastReID itself, run on two processors, differs by as much as
- * is allowed; what is computed on one processor is compared in training.test.ts.
+ * How far the reference, which was computed in single precision, is from what the same model gives in double
+ * precision: its own rounding, which training-mode batch normalisation over four images amplifies, and ReLUs and hard
+ * pairs that fall the other way for it. In double precision the figures are the same on every processor to eight
+ * digits and more, so that a limit needs no room for the machine. What single precision gives is compared bit for bit
+ * with PyTorch on the same machine, in training.test.ts and in the tests of the layers and backbones.
  */
 interface Limits {
+  /** Features and maps of the evaluation, relative to the largest; single precision is held to it too. */
+  features?: number;
   /** Relative. */
   losses?: number;
-  /** Relative, but to no less than a hundredth of the largest gradient: float32 has seven digits, and some are 0. */
+  /** Norms, relative, but to no less than a hundredth of the largest: some gradients are 0 in exact arithmetic. */
   gradients?: number;
   /** Running statistics, relative. */
   statistics?: number;
+  /** False where training amplifies rounding beyond all comparison. */
+  training?: boolean;
 }
 
 const SMALLEST = 1e-2;
-
-// The number of threads decides the order of sums, and with it the last digits: the reference had two.
-torch.setNumThreads(2);
 
 const references = goldenJson<Reference>('models');
 const features = goldenTensors('models');
@@ -53,7 +57,13 @@ function norm(tensor: torch.Tensor): number {
  */
 export function checkModel(
   name: string,
-  { losses: lossLimit = 5e-5, gradients = 1e-5, statistics = 1e-5 }: Limits = {},
+  {
+    features: featureLimit = 1e-5,
+    losses: lossLimit = 3e-5,
+    gradients = 2.5e-5,
+    statistics = 1e-5,
+    training = true,
+  }: Limits = {},
 ): void {
   const reference = references[name];
   if (reference === undefined) throw new Error(`models.json has no '${name}'`);
@@ -87,12 +97,19 @@ export function checkModel(
     const model = buildModel(cfg, silent);
     fillModel(model, reference.gain);
     const [height, width] = cfg.INPUT.SIZE_TRAIN;
-    const batch = images(name, reference.targets.length, height, width);
+    const single = images(name, reference.targets.length, height, width);
+    const expectedFeatures = features(`${name}/eval_feature`);
 
     model.eval();
-    if (reference.backbone_out !== undefined) checkMap(name, model, batch, reference.backbone_out);
-    assertWithin(deviation(model.embed(batch), features(`${name}/eval_feature`)), 1e-5, `${name}, features`);
+    assertWithin(deviation(model.embed(single), expectedFeatures), featureLimit, `${name}, single precision`);
+    model.to({ dtype: torch.float64 });
+    const batch = single.double();
+    if (reference.backbone_out !== undefined) {
+      checkMap(name, model, batch, reference.backbone_out, featureLimit);
+    }
+    assertWithin(deviation(model.embed(batch), expectedFeatures), featureLimit, `${name}, features`);
 
+    if (!training) return;
     model.train();
     const targets = torch.tensor(reference.targets, { dtype: torch.int64 });
     const losses = model.losses({ images: batch, targets });
@@ -128,14 +145,15 @@ function checkMap(
   model: MetaArch,
   batch: torch.Tensor,
   { shape, mean, std, first8 }: NonNullable<Reference['backbone_out']>,
+  limit: number,
 ): void {
   const map = torch.noGrad(() => (model.getModule('backbone') as torch.nn.Module).call(normalized(batch)));
   assert.deepEqual(map.shape, shape);
-  assertWithin(relative(Number(map.mean().item()), mean), 1e-5, `${name}, mean of the map`);
+  assertWithin(relative(Number(map.mean().item()), mean), limit, `${name}, mean of the map`);
   const spread = Number(map.std(null, { correction: 0 }).item());
-  assertWithin(relative(spread, std), 1e-5, `${name}, spread of the map`);
+  assertWithin(relative(spread, std), limit, `${name}, spread of the map`);
   const start = map.flatten().narrow(0, 0, 8);
-  assertWithin(deviation(start, torch.tensor(first8)), 1e-5, `${name}, first values of the map`);
+  assertWithin(deviation(start, torch.tensor(first8)), limit, `${name}, first values of the map`);
 }
 
 function normalized(batch: torch.Tensor): torch.Tensor {

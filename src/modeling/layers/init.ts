@@ -16,3 +16,13 @@ export function initKaiming(module: torch.nn.AnyModule): void {
     if (module.bias) torch.nn.init.zeros_(module.bias);
   }
 }
+
+/** What `body` returns; the default generator is left as it was, whatever `body` draws from it. */
+export function withoutDrawing<T>(body: () => T): T {
+  using state = torch.getRngState();
+  try {
+    return body();
+  } finally {
+    torch.setRngState(state);
+  }
+}

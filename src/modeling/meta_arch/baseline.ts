@@ -1,6 +1,7 @@
 import type { Config } from '../../config/index.js';
 import * as torch from '../../torch/index.js';
 import { buildBackbone } from '../backbones/build.js';
+import { callBackbone } from '../backbones/cameras.js';
 import type { Log } from '../build.js';
 import { buildHeads, type Head, type HeadOutputs } from '../heads/build.js';
 import { buildLosses, type NamedLoss } from '../losses/build.js';
@@ -40,14 +41,19 @@ export class Baseline extends ImageModel {
   }
 
   protected override learn(batch: ModelInput, targets: Tensor): LossDict {
-    const outputs = this.heads.call(this.#map(batch), targets) as HeadOutputs;
+    const outputs = this.outputs(batch, targets);
     this.recordAccuracy(outputs.pred_class_logits, targets);
     return this.lossTerms(outputs, targets, batch);
   }
 
+  /** What the head, which must be in training mode, makes of a batch; `targets` are on the model's device. */
+  outputs(batch: ModelInput, targets: Tensor): HeadOutputs {
+    return this.heads.call(this.#map(batch), targets) as HeadOutputs;
+  }
+
   /** What the backbone makes of the images. */
   #map(batch: ModelInput): Tensor {
-    return torch.scope(() => this.backbone.call(this.normalize(batch.images)));
+    return torch.scope(() => callBackbone(this.backbone, this.normalize(batch.images), batch.camids));
   }
 
   /**

@@ -11,6 +11,8 @@ export interface ModelInput {
   images: Tensor;
   /** Identities, int64 `[N]`; needed in training. */
   targets?: Tensor;
+  /** Cameras, int64 `[N]`; needed in training by backbones with side information (`MODEL.BACKBONE.SIE_CAMERAS`). */
+  camids?: Tensor;
 }
 
 /** The terms of the training loss by name, each a 0-dimensional tensor; their sum is what is minimised. */
@@ -44,6 +46,12 @@ export abstract class MetaArch extends torch.nn.Module<[ModelInput | Tensor], Lo
     this.#metrics.get(name)?.dispose();
     this.#metrics.set(name, value.keep());
   }
+
+  /**
+   * Loads what only training needs, so that it is missed before a run begins and not in its first step. A model that
+   * needs such things gets them in its first training call at the latest.
+   */
+  prepareTraining(): void {}
 
   /**
    * What a resumed run needs besides the state dict, by the names under which checkpoints hold it (an average of

@@ -57,7 +57,8 @@ export function loadState(
   { strict = true }: LoadOptions = {},
 ): LoadReport {
   const state = new Map(given);
-  for (const [path, module] of [...modulePaths(root, '', new Set())]) module.beforeLoad(state, join(path, ''));
+  for (const [path, module] of [...modulePaths(root, '', new Set())])
+    module.beforeLoad(state, join(path, ''));
   const report: LoadReport = { loaded: [], missing: [], unexpected: [], mismatched: [] };
   const own = new Map(collectState(root));
   const optional = optionalKeys(root);
