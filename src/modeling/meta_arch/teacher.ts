@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { type Config, ConfigError, getCfg } from '../../config/index.js';
 import * as torch from '../../torch/index.js';
 import type { Log } from '../build.js';
+import { withoutDrawing } from '../layers/init.js';
 import { readWeights } from '../weights.js';
 import { Baseline } from './baseline.js';
 import { buildModel, type ExtraState } from './build.js';
@@ -88,19 +89,10 @@ function buildTeacher(cfg: Config, log: Log): Baseline {
   MODEL.DEVICE = 'cpu';
   MODEL.BACKBONE.PRETRAIN = false;
   for (const part of [MODEL.BACKBONE, MODEL.HEADS]) if (part.NORM === 'syncBN') part.NORM = 'BN';
+  // The student's run must not depend on who teaches, or on when it began.
   const model = withoutDrawing(() => buildModel(cfg, log));
   if (!(model instanceof Baseline)) throw new Error(`a teacher must be a Baseline, not a ${model.typeName}`);
   return model.requiresGrad_(false);
-}
-
-/** Leaves the default generator as it was: the student's run must not depend on who teaches, or on when it began. */
-function withoutDrawing<T>(body: () => T): T {
-  using state = torch.getRngState();
-  try {
-    return body();
-  } finally {
-    torch.setRngState(state);
-  }
 }
 
 /**
