@@ -50,6 +50,7 @@ import { type HookBase, TrainerBase } from './train-loop.js';
 import { captureState, type DataFacts, restoreState, STATE_KEY } from './training-state.js';
 import { ConsoleWriter } from './writers/console.js';
 import { JsonWriter } from './writers/json.js';
+import { TensorBoardWriter } from './writers/tensorboard.js';
 
 export interface TrainerOptions {
   /** Seed of the loader's order and transforms. Default: that of the last `seedAll`, else a random one. */
@@ -242,10 +243,14 @@ export class DefaultTrainer extends TrainerBase {
     });
   }
 
-  /** Console, and metrics.json in OUTPUT_DIR. Called when training begins. */
+  /** Console, and metrics.json and TensorBoard's event file in OUTPUT_DIR. Called when training begins. */
   protected buildWriters(): EventWriter[] {
-    const json = join(this.cfg.OUTPUT_DIR, 'metrics.json');
-    return [new ConsoleWriter(this.maxIter), new JsonWriter(json, { startIter: this.startIter })];
+    const { startIter, cfg } = this;
+    return [
+      new ConsoleWriter(this.maxIter),
+      new JsonWriter(join(cfg.OUTPUT_DIR, 'metrics.json'), { startIter }),
+      new TensorBoardWriter(cfg.OUTPUT_DIR, { startIter }),
+    ];
   }
 
   private async saveCheckpoint(name: string, { metric, epochDone }: SavePoint): Promise<string> {

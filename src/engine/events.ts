@@ -1,3 +1,14 @@
+import { type Histogram, packHistogram, readHistogram } from '../torch/histogram.js';
+import { scope, Tensor, uint8 } from '../torch/index.js';
+
+/** A picture: 8-bit grey or RGB, row by row. */
+export interface Picture {
+  width: number;
+  height: number;
+  channels: 1 | 3;
+  data: Uint8Array;
+}
+
 /** What a `ScalarHistory` needs to go on where another one ended. */
 export interface HistoryState {
   values: number[];
@@ -95,6 +106,8 @@ export class EventStorage {
   epoch = 0;
   private readonly scalars = new Map<string, ScalarHistory>();
   private readonly smoothing = new Map<string, boolean>();
+  #histograms: { name: string; iteration: number; histogram: Histogram }[] = [];
+  #pictures: { name: string; iteration: number; picture: Picture }[] = [];
 
   constructor(startIter = 0) {
     this.iter = startIter;
@@ -122,6 +135,37 @@ export class EventStorage {
 
   putScalars(values: Record<string, number>, options: { smoothing?: boolean } = {}): void {
     for (const [name, value] of Object.entries(values)) this.putScalar(name, value, options);
+  }
+
+  /** Files how values are spread: those of a tensor, counted in 64 bins, or a histogram made elsewhere. */
+  putHistogram(name: string, values: Tensor | Histogram): void {
+    const histogram = values instanceof Tensor ? scope(() => readHistogram(packHistogram(values))) : values;
+    this.#histograms.push({ name, iteration: this.iter, histogram });
+  }
+
+  /**
+   * Files a picture.
+   *
+   * @param image uint8 [3 or 1, height, width] of RGB or grey, or a float tensor of the same shape from 0 to 1
+   */
+  putImage(name: string, image: Tensor | Picture): void {
+    const picture = image instanceof Tensor ? pictureOf(image) : image;
+    this.#pictures.push({ name, iteration: this.iter, picture });
+  }
+
+  /** Histograms and pictures are held until {@link clearMedia}, for writers to take. */
+  histograms(): readonly { name: string; iteration: number; histogram: Histogram }[] {
+    return this.#histograms;
+  }
+
+  pictures(): readonly { name: string; iteration: number; picture: Picture }[] {
+    return this.#pictures;
+  }
+
+  /** To be called once all writers have written. */
+  clearMedia(): void {
+    this.#histograms = [];
+    this.#pictures = [];
   }
 
   /** Throws when nothing was ever put under `name`. */
@@ -174,6 +218,19 @@ export class EventStorage {
   }
 }
 
+/** The bytes of an image tensor: uint8, or floating from 0 to 1, [1 or 3, height, width]. */
+export function pictureOf(image: Tensor): Picture {
+  const [channels, height, width] = image.shape;
+  if (image.shape.length !== 3 || (channels !== 1 && channels !== 3)) {
+    throw new RangeError(`a picture is [3 or 1, height, width], not [${image.shape.join(', ')}]`);
+  }
+  const data = scope(() => {
+    const bytes = image.dtype === uint8 ? image : image.detach().mul(255).round().clamp(0, 255).to(uint8);
+    return bytes.permute([1, 2, 0]).contiguous().cpu().toTypedArray() as Uint8Array;
+  });
+  return { width, height, channels, data };
+}
+
 const open: EventStorage[] = [];
 
 /** The storage of the training run in progress. Throws outside of one. */
@@ -199,6 +256,6 @@ export async function withEventStorage<T>(storage: EventStorage, fn: () => T | P
 
 /** Takes what a storage holds and puts it somewhere: a terminal, a file. */
 export interface EventWriter {
-  write(): void;
+  write(): void | Promise<void>;
   close(): void;
 }

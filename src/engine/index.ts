@@ -9,6 +9,8 @@ export {
   EventStorage,
   type EventWriter,
   getEventStorage,
+  type Picture,
+  pictureOf,
   ScalarHistory,
   withEventStorage,
 } from './events.js';
@@ -26,3 +28,4 @@ export {
 export { HookBase, type HookState, type Outcome, type Schedule, TrainerBase } from './train-loop.js';
 export { ConsoleWriter } from './writers/console.js';
 export { JsonWriter } from './writers/json.js';
+export { TensorBoardWriter } from './writers/tensorboard.js';

@@ -9,6 +9,7 @@ export { Device, type DeviceLike } from './device.js';
 export { operatorNames, schemas } from './dispatch.js';
 export * from './dtype.js';
 export type { RandomOptions, TensorOptions } from './factories.js';
+export { type Histogram, packHistogram, readHistogram } from './histogram.js';
 export { type IndexItem, Slice, slice } from './indexing.js';
 export { multiplyAccumulates } from './macs.js';
 export {

@@ -20,7 +20,10 @@ import { NotingTrainer } from './support.js';
 const tmp = (): string => mkdtempSync(join(tmpdir(), 'reid-engine-'));
 
 function notingWriter(trainer: NotingTrainer, notes: string[]): EventWriter {
-  return { write: () => notes.push(`write ${trainer.storage.iter}`), close: () => notes.push('close') };
+  return {
+    write: () => void notes.push(`write ${trainer.storage.iter}`),
+    close: () => void notes.push('close'),
+  };
 }
 
 test('writers write every period, after each epoch, and are closed', async () => {
@@ -52,7 +55,7 @@ test('evaluation runs every period and after the last epoch, before the writers'
     const lines: string[] = [];
     const trainer = new NotingTrainer();
     const writer: EventWriter = {
-      write: () => lines.push(String(trainer.storage.latest().get('mAP') ?? '')),
+      write: () => void lines.push(String(trainer.storage.latest().get('mAP') ?? '')),
       close: () => {},
     };
     trainer.registerHooks([

@@ -22,23 +22,25 @@ export class PeriodicWriter extends HookBase {
     this.writers = this.makeWriters();
   }
 
-  override afterStep(): void {
+  override async afterStep(): Promise<void> {
     const { iter, iterInEpoch, itersPerEpoch } = this.trainer;
     // The epoch's last iteration is written by afterEpoch, once the other hooks have put their results.
-    if ((iter + 1) % this.period === 0 && iterInEpoch + 1 < itersPerEpoch) this.write();
+    if ((iter + 1) % this.period === 0 && iterInEpoch + 1 < itersPerEpoch) await this.write();
   }
 
-  override afterEpoch(): void {
-    this.write();
+  override async afterEpoch(): Promise<void> {
+    await this.write();
   }
 
-  override afterTrain(): void {
-    if (this.trainer.outcome === 'stopped' && this.trainer.storage.iter > this.lastWritten) this.write();
+  override async afterTrain(): Promise<void> {
+    const { outcome, storage } = this.trainer;
+    if (outcome === 'stopped' && storage.iter > this.lastWritten) await this.write();
     for (const writer of this.writers) writer.close();
   }
 
-  private write(): void {
+  private async write(): Promise<void> {
     this.lastWritten = this.trainer.storage.iter;
-    for (const writer of this.writers) writer.write();
+    for (const writer of this.writers) await writer.write();
+    this.trainer.storage.clearMedia();
   }
 }
