@@ -61,8 +61,8 @@ for (let epoch = 0; epoch < cfg.SOLVER.MAX_EPOCH; epoch++) {
 await loader.close();
 
 for (const name of cfg.DATASETS.TESTS) {
-  const { loader: testLoader, numQuery } = buildReidTestLoader(cfg, name);
-  const evaluator = new ReidEvaluator(numQuery, { metric: cfg.TEST.METRIC });
+  const { loader: testLoader, protocol } = buildReidTestLoader(cfg, name);
+  const evaluator = new ReidEvaluator(protocol, { metric: cfg.TEST.METRIC });
   const results = await inferenceOnDataset(model, testLoader, evaluator);
   await testLoader.close();
   console.log(resultsTable({ [name]: results }));

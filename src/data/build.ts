@@ -3,7 +3,7 @@ import { logger } from '../logger.js';
 import type { DeviceLike } from '../torch/index.js';
 import { EndlessBatches, FiniteBatches } from './batches.js';
 import { CommDataset } from './dataset.js';
-import { DATASET_REGISTRY, type ImageItem } from './datasets/index.js';
+import { DATASET_REGISTRY, type ImageItem, type TestSet } from './datasets/index.js';
 import { DataLoader } from './loader.js';
 import {
   type EndlessSampler,
@@ -98,21 +98,25 @@ export function buildReidTrainLoader(cfg: Config, options: TrainLoaderOptions = 
   });
 }
 
-/** A test loader, and how many of its pictures, the first ones, are queries; the rest are the gallery. */
+/** A test loader, and what to do with the features of its pictures. */
 export interface TestLoader {
   loader: DataLoader;
+  /** Number of queries (of the first trial): the first pictures, where the data set has no protocol of its own. */
   numQuery: number;
+  /** Which pictures are looked up in which, for `new ReidEvaluator(protocol)`. */
+  protocol: Pick<TestSet, 'trials' | 'cameras'>;
 }
 
 /**
- * Loader over query and gallery of the dataset `name`, each picture once and in order. With several processes,
- * each gets one contiguous piece of the list.
+ * Loader over the test pictures of the dataset `name`, each once and in order. With several processes, each gets one
+ * contiguous piece of the list.
  */
 export function buildReidTestLoader(cfg: Config, name: string, options: LoaderOptions = {}): TestLoader {
   const { rank = 0, worldSize = 1, root, device = cfg.MODEL.DEVICE, log = logger.info } = options;
   const source = new (DATASET_REGISTRY.get(name))({ root });
   if (rank === 0) log(source.showTest());
-  const dataset = new CommDataset([...source.query, ...source.gallery], { relabel: false });
+  const { images, trials, cameras } = source.testSet();
+  const dataset = new CommDataset(images, { relabel: false });
   const indices = new InferenceSampler(dataset.length, { rank, worldSize });
   const loader = new DataLoader({
     dataset,
@@ -121,5 +125,5 @@ export function buildReidTestLoader(cfg: Config, name: string, options: LoaderOp
     workers: cfg.DATALOADER.NUM_WORKERS,
     device,
   });
-  return { loader, numQuery: source.query.length };
+  return { loader, numQuery: trials[0].query.length, protocol: { trials, cameras } };
 }

@@ -301,8 +301,8 @@ export class DefaultTrainer extends TrainerBase {
     cfg: Config,
     datasetName: string,
   ): { loader: DataLoader; evaluator: DatasetEvaluator } {
-    const { loader, numQuery } = this.buildTestLoader(cfg, datasetName);
-    return { loader, evaluator: new ReidEvaluator(numQuery, { metric: cfg.TEST.METRIC }) };
+    const { loader, protocol } = this.buildTestLoader(cfg, datasetName);
+    return { loader, evaluator: new ReidEvaluator(protocol, { metric: cfg.TEST.METRIC }) };
   }
 
   /**

@@ -12,5 +12,6 @@ export {
   type Labels,
   ReidEvaluator,
   type ReidEvaluatorOptions,
+  type TestProtocol,
 } from './reid-evaluator.js';
 export { flattenResults, type NestedResults, type Results, resultsTable } from './results.js';

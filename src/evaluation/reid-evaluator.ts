@@ -20,6 +20,17 @@ export interface DatasetEvaluator {
   evaluate(): Results | Promise<Results>;
 }
 
+/** Which images of a test set are looked up in which, by their positions in the order of its loader. */
+export interface TestProtocol {
+  /** One division, or several whose results are averaged. An image may be both query and gallery. */
+  readonly trials: readonly { readonly query: readonly number[]; readonly gallery: readonly number[] }[];
+  /**
+   * Whether cameras are known. If so, gallery images of the query's identity and camera do not count; if not, only
+   * the query image itself does not.
+   */
+  readonly cameras: boolean;
+}
+
 export interface ReidEvaluatorOptions {
   /** `cosine` (default) or `euclidean`. */
   metric?: string;
@@ -28,23 +39,28 @@ export interface ReidEvaluatorOptions {
 }
 
 /**
- * Evaluates a re-identification test set: the first `numQuery` images are queries, the rest is the gallery.
+ * Evaluates a re-identification test set by its protocol. A number instead of a protocol says that the first so many
+ * images are queries, the rest is the gallery, and cameras are known.
  *
  * Results, in this order, in percent: `Rank-1`, `Rank-5`, `Rank-10`, `mAP`, `mINP`, and `metric`, the mean of mAP
- * and Rank-1, by which the best checkpoint is chosen.
+ * and Rank-1, by which the best checkpoint is chosen. Of several trials these are the means, and the standard
+ * deviations over the trials (of a sample, n − 1) follow as `Rank-1_std` and so on.
  */
 export class ReidEvaluator implements DatasetEvaluator {
-  private readonly numQuery: number;
+  private readonly protocol: number | TestProtocol;
   private readonly metric: Metric;
   private readonly ranks: readonly number[];
   private features: Tensor[] = [];
   private pids: number[] = [];
   private camids: number[] = [];
-  /** CMC curve and measures of each query, of the last `evaluate`. */
+  /** CMC curve and measures of each query, of the last `evaluate` (of its last trial). */
   lastRanking: RankResult | undefined;
 
-  constructor(numQuery: number, { metric = 'cosine', ranks = [1, 5, 10] }: ReidEvaluatorOptions = {}) {
-    this.numQuery = numQuery;
+  constructor(
+    protocol: number | TestProtocol,
+    { metric = 'cosine', ranks = [1, 5, 10] }: ReidEvaluatorOptions = {},
+  ) {
+    this.protocol = protocol;
     this.metric = parseMetric(metric);
     this.ranks = ranks;
   }
@@ -70,24 +86,34 @@ export class ReidEvaluator implements DatasetEvaluator {
   }
 
   async evaluate(): Promise<Results> {
-    const total = this.pids.length;
-    const { numQuery } = this;
-    if (numQuery < 1 || numQuery >= total) {
-      throw new Error(
-        `evaluation needs query and gallery images; got ${numQuery} queries among ${total} images`,
-      );
-    }
-    const ranks = new RankAccumulator(this.pids.slice(numQuery), this.camids.slice(numQuery));
-    torch.scope(() => {
+    const { trials, cameras } = this.checkedProtocol();
+    // An image that is its own camera shares it with itself alone.
+    const camids = cameras ? this.camids : this.camids.map((_, i) => i);
+    const perTrial = torch.scope(() => {
       const all = torch.cat(this.features, 0);
-      const query = all.narrow(0, 0, numQuery);
-      const gallery = all.narrow(0, numQuery, total - numQuery);
-      forEachDistanceBlock(query, gallery, this.metric, (block, from) => {
+      return trials.map((trial) => this.evaluateTrial(all, trial, camids));
+    });
+    return averageTrials(perTrial);
+  }
+
+  /** @param all features of all images; `camids` their cameras */
+  private evaluateTrial(
+    all: Tensor,
+    { query, gallery }: TestProtocol['trials'][number],
+    camids: readonly number[],
+  ): Results {
+    const { pids } = this;
+    const ranks = new RankAccumulator(
+      gallery.map((i) => pids[i]),
+      gallery.map((i) => camids[i]),
+    );
+    torch.scope(() => {
+      forEachDistanceBlock(rowsOf(all, query), rowsOf(all, gallery), this.metric, (block, from) => {
         const values = block.toTypedArray() as Float32Array;
         const [rows, m] = block.shape;
         for (let r = 0; r < rows; r++) {
-          const q = from + r;
-          ranks.add(q, this.pids[q], this.camids[q], values.subarray(r * m, (r + 1) * m));
+          const image = query[from + r];
+          ranks.add(from + r, pids[image], camids[image], values.subarray(r * m, (r + 1) * m));
         }
       });
     });
@@ -96,7 +122,7 @@ export class ReidEvaluator implements DatasetEvaluator {
     this.lastRanking = ranking;
     if (ranking.dropped > 0) {
       logger.warn(
-        `${ranking.dropped} of ${numQuery} queries have no gallery image from another camera and are not counted`,
+        `${ranking.dropped} of ${query.length} queries have no gallery image from another camera and are not counted`,
       );
     }
     const results: Results = {};
@@ -106,4 +132,53 @@ export class ReidEvaluator implements DatasetEvaluator {
     results.metric = ((ranking.mAP + ranking.cmc[0]) / 2) * 100;
     return results;
   }
+
+  private checkedProtocol(): TestProtocol {
+    const { protocol } = this;
+    const total = this.pids.length;
+    if (typeof protocol === 'number') {
+      if (protocol < 1 || protocol >= total) {
+        throw new Error(
+          `evaluation needs query and gallery images; got ${protocol} queries among ${total} images`,
+        );
+      }
+      const at = this.pids.map((_, i) => i);
+      return { trials: [{ query: at.slice(0, protocol), gallery: at.slice(protocol) }], cameras: true };
+    }
+    for (const { query, gallery } of protocol.trials) {
+      if (query.length === 0 || gallery.length === 0) {
+        throw new Error(
+          `evaluation needs query and gallery images; got ${query.length} and ${gallery.length}`,
+        );
+      }
+      const lost = [...query, ...gallery].find((i) => i >= total);
+      if (lost !== undefined) {
+        throw new Error(`evaluation: the protocol asks for image ${lost}, but ${total} were processed`);
+      }
+    }
+    return protocol;
+  }
+}
+
+/** Rows of a matrix in the given order; a view where they are a contiguous piece. */
+function rowsOf(all: Tensor, indices: readonly number[]): Tensor {
+  const [first] = indices;
+  if (indices.every((row, i) => row === first + i)) return all.narrow(0, first, indices.length);
+  return all.index_select(0, torch.tensor(BigInt64Array.from(indices, BigInt)));
+}
+
+/** Means over trials, and behind them the standard deviations; a single trial's results as they are. */
+function averageTrials(trials: readonly Results[]): Results {
+  const n = trials.length;
+  if (n === 1) return trials[0];
+  const means: Results = {};
+  const spreads: Results = {};
+  for (const name of Object.keys(trials[0])) {
+    const mean = trials.reduce((sum, one) => sum + one[name], 0) / n;
+    means[name] = mean;
+    spreads[`${name}_std`] = Math.sqrt(
+      trials.reduce((sum, one) => sum + (one[name] - mean) ** 2, 0) / (n - 1),
+    );
+  }
+  return { ...means, ...spreads };
 }

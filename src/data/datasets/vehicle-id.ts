@@ -17,8 +17,7 @@ const SEED = 0;
 /**
  * PKU VehicleID (Liu et al., CVPR 2016): 13,164 vehicles and 113,346 pictures to train, test lists of 800, 1,600,
  * 2,400 and 13,164 vehicles. One picture of each vehicle, drawn at random, is the gallery, the others are queries;
- * results are averaged over ten such draws, always the same. There are no cameras: every picture counts as one of
- * its own.
+ * results are averaged over ten such draws, always the same. There are no cameras.
  */
 export abstract class VehicleIdSplit extends ImageDataset {
   override readonly datasetName = 'vehicleid';
@@ -66,7 +65,7 @@ export abstract class VehicleIdSplit extends ImageDataset {
       const trials = Array.from({ length: TRIALS }, (_, stream) =>
         drawTrial([...byVehicle.values()], new Rng(SEED, stream)),
       );
-      this.#test = { images, trials, cameras: true };
+      this.#test = { images, trials, cameras: false };
     }
     return this.#test;
   }
