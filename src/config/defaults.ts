@@ -165,13 +165,16 @@ export const DEFAULTS = {
     COMBINEALL: false,
   },
   DATALOADER: {
-    /** Name of the training sampler. */
+    /**
+     * `TrainingSampler`, `NaiveIdentitySampler`, `BalancedIdentitySampler`, `SetReWeightSampler` or
+     * `ImbalancedDatasetSampler`.
+     */
     SAMPLER_TRAIN: 'TrainingSampler',
     /** Images of each identity in a batch. */
     NUM_INSTANCE: 4,
     /** Images decoded at the same time. */
     NUM_WORKERS: 8,
-    /** Weight of each data set for SetReWeightSampler. */
+    /** Identities of each data set of NAMES (or of each camera) in a batch of SetReWeightSampler: a proportion. */
     SET_WEIGHT: [] as number[],
   },
   SOLVER: {

@@ -21,7 +21,6 @@ export interface Refusal {
 }
 
 const on = (value: unknown): boolean => value === true;
-const notEmpty = (value: unknown): boolean => Array.isArray(value) && value.length > 0;
 
 /**
  * Names, parted by blanks, that FastReID knows and we do not yet. Names that neither knows are left to the
@@ -45,12 +44,6 @@ const GAPS: readonly Gap[] = [
   { key: 'INPUT.RPT.ENABLED', asks: on, what: 'random patches' },
   { key: 'DATASETS.NAMES', asks: DATASETS, what: 'the reader of this data set' },
   { key: 'DATASETS.TESTS', asks: DATASETS, what: 'the reader of this data set' },
-  {
-    key: 'DATALOADER.SAMPLER_TRAIN',
-    asks: names('BalancedIdentitySampler SetReWeightSampler ImbalancedDatasetSampler'),
-    what: 'this sampler',
-  },
-  { key: 'DATALOADER.SET_WEIGHT', asks: notEmpty, what: 'weighting data sets' },
   { key: 'SOLVER.AMP.ENABLED', asks: on, what: 'mixed precision' },
   { key: 'SOLVER.OPT', asks: OPTIMIZERS, what: 'this optimizer' },
   { key: 'TEST.METRIC', asks: names('jaccard'), what: 'this distance' },
@@ -112,6 +105,5 @@ export function assertSupported(cfg: Config): void {
 
 /** Override that switches a feature off, where that makes sense: a data set, say, cannot be switched off. */
 function switchOff(key: string, defaultValue: unknown): string[] {
-  if (defaultValue === false) return [`${key} False`];
-  return Array.isArray(defaultValue) && defaultValue.length === 0 ? [`${key} "[]"`] : [];
+  return defaultValue === false ? [`${key} False`] : [];
 }

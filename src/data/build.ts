@@ -5,12 +5,8 @@ import { EndlessBatches, FiniteBatches } from './batches.js';
 import { CommDataset } from './dataset.js';
 import { DATASET_REGISTRY, type ImageItem, type TestSet } from './datasets/index.js';
 import { DataLoader } from './loader.js';
-import {
-  type EndlessSampler,
-  InferenceSampler,
-  NaiveIdentitySampler,
-  TrainingSampler,
-} from './samplers/index.js';
+import { buildSampler } from './samplers/build.js';
+import { InferenceSampler } from './samplers/index.js';
 import { buildTransforms } from './transforms/index.js';
 
 export interface LoaderOptions {
@@ -43,25 +39,6 @@ function seedOf({ seed, worldSize = 1 }: TrainLoaderOptions): number {
   return Math.floor(Math.random() * 2 ** 32);
 }
 
-function buildSampler(cfg: Config, dataset: CommDataset, options: TrainLoaderOptions): EndlessSampler {
-  const { rank = 0, worldSize = 1 } = options;
-  const seed = seedOf(options);
-  const name = cfg.DATALOADER.SAMPLER_TRAIN;
-  if (name === 'TrainingSampler') return new TrainingSampler(dataset.length, { seed, rank, worldSize });
-  if (name === 'NaiveIdentitySampler') {
-    return new NaiveIdentitySampler(dataset.items, {
-      miniBatchSize: batchPerProcess('SOLVER.IMS_PER_BATCH', cfg.SOLVER.IMS_PER_BATCH, worldSize),
-      numInstances: cfg.DATALOADER.NUM_INSTANCE,
-      seed,
-      rank,
-      worldSize,
-    });
-  }
-  throw new Error(
-    `DATALOADER.SAMPLER_TRAIN: unknown sampler '${name}'. Known: TrainingSampler, NaiveIdentitySampler`,
-  );
-}
-
 /**
  * Endless loader over the datasets of DATASETS.NAMES (query and gallery too with COMBINEALL), sampled, decoded
  * and transformed as the configuration says. One epoch is `loader.dataset.length / SOLVER.IMS_PER_BATCH`
@@ -72,10 +49,14 @@ function buildSampler(cfg: Config, dataset: CommDataset, options: TrainLoaderOpt
 export function buildReidTrainLoader(cfg: Config, options: TrainLoaderOptions = {}): DataLoader {
   const { rank = 0, worldSize = 1, root, device = cfg.MODEL.DEVICE, log = logger.info } = options;
   const items: ImageItem[] = [];
-  for (const name of cfg.DATASETS.NAMES) {
+  const sets: number[] = [];
+  for (const [set, name] of cfg.DATASETS.NAMES.entries()) {
     const dataset = new (DATASET_REGISTRY.get(name))({ root, combineAll: cfg.DATASETS.COMBINEALL });
     if (rank === 0) log(dataset.showTrain());
-    items.push(...dataset.train);
+    for (const item of dataset.train) {
+      items.push(item);
+      sets.push(set);
+    }
   }
   if (items.length === 0) throw new Error('DATASETS.NAMES: nothing to train on');
   const dataset = new CommDataset(items, { relabel: true });
@@ -86,7 +67,7 @@ export function buildReidTrainLoader(cfg: Config, options: TrainLoaderOptions = 
       `SOLVER.IMS_PER_BATCH ${cfg.SOLVER.IMS_PER_BATCH} is more than the ${dataset.length} pictures there are to train on`,
     );
   }
-  const sampler = buildSampler(cfg, dataset, { ...options, seed });
+  const sampler = buildSampler(cfg, { items, sets, miniBatchSize: batchSize, seed, rank, worldSize });
   return new DataLoader({
     dataset,
     batches: new EndlessBatches(sampler, batchSize),

@@ -31,7 +31,6 @@ test('what there is may be used', () => {
 test('what is missing is refused by name', () => {
   const cases: [string, string][] = [
     ['DATASETS.NAMES', '("Market1501", "CUHK03")'],
-    ['DATALOADER.SAMPLER_TRAIN', 'BalancedIdentitySampler'],
     ['INPUT.AUTOAUG.ENABLED', 'True'],
     ['SOLVER.AMP.ENABLED', 'True'],
     ['SOLVER.OPT', 'LBFGS'],
