@@ -66,14 +66,14 @@ async function scheduleText(cfg: Config, given: number | undefined): Promise<str
 
 /** Whole batches in one pass over the training set. */
 async function countIterations(cfg: Config): Promise<number> {
-  const { DATASET_REGISTRY } = await import('../data/datasets/index.js');
+  const { openDataset, ownOptions } = await import('../data/datasets/index.js');
   const help =
     'give the length of an epoch with --iters-per-epoch N (images / SOLVER.IMS_PER_BATCH, rounded down)';
   let images = 0;
   try {
     for (const name of cfg.DATASETS.NAMES) {
-      const Dataset = DATASET_REGISTRY.get(name);
-      images += new Dataset({ combineAll: cfg.DATASETS.COMBINEALL }).train.length;
+      const dataset = openDataset(name, { combineAll: cfg.DATASETS.COMBINEALL, own: ownOptions(cfg) });
+      images += dataset.train.length;
     }
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);

@@ -157,12 +157,17 @@ export const DEFAULTS = {
     RPT: { ENABLED: false, PROB: 0.5 },
   },
   DATASETS: {
-    /** Data sets to train on, by name. */
+    /** Data sets to train on, by name, or your own as `folder:/path` or `manifest:/path.csv`. */
     NAMES: tuple('Market1501'),
-    /** Data sets to evaluate on, by name. */
+    /** Data sets to evaluate on, likewise. */
     TESTS: tuple('Market1501'),
     /** Train on query and gallery images too. */
     COMBINEALL: false,
+    /**
+     * How `folder:` and `manifest:` are read: the share of the identities to test on, where the data do not say which;
+     * the seed that decides; how a picture's name says its camera (empty: it does not). Not FastReID keys.
+     */
+    OWN: { TEST_SHARE: 0.5, SEED: 0, CAMERA_PATTERN: '_c(\\d+)' },
   },
   DATALOADER: {
     /**

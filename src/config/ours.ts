@@ -4,6 +4,9 @@
  */
 export const OUR_KEYS: ReadonlyMap<string, unknown> = new Map<string, unknown>([
   ['COMPAT', ''],
+  ['DATASETS.OWN.TEST_SHARE', 0.5],
+  ['DATASETS.OWN.SEED', 0],
+  ['DATASETS.OWN.CAMERA_PATTERN', '_c(\\d+)'],
   ['MODEL.BACKBONE.NORM_SPLIT', 1],
   ['MODEL.BACKBONE.SIE_CAMERAS', 0],
   ['MODEL.BACKBONE.TOKENS', 'cls'],

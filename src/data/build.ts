@@ -3,7 +3,7 @@ import { logger } from '../logger.js';
 import type { DeviceLike } from '../torch/index.js';
 import { EndlessBatches, FiniteBatches } from './batches.js';
 import { CommDataset } from './dataset.js';
-import { DATASET_REGISTRY, type ImageItem, type TestSet } from './datasets/index.js';
+import { type ImageItem, openDataset, ownOptions, type TestSet } from './datasets/index.js';
 import { DataLoader } from './loader.js';
 import { buildSampler } from './samplers/build.js';
 import { InferenceSampler } from './samplers/index.js';
@@ -51,7 +51,11 @@ export function buildReidTrainLoader(cfg: Config, options: TrainLoaderOptions = 
   const items: ImageItem[] = [];
   const sets: number[] = [];
   for (const [set, name] of cfg.DATASETS.NAMES.entries()) {
-    const dataset = new (DATASET_REGISTRY.get(name))({ root, combineAll: cfg.DATASETS.COMBINEALL });
+    const dataset = openDataset(name, {
+      root,
+      combineAll: cfg.DATASETS.COMBINEALL,
+      own: ownOptions(cfg),
+    });
     if (rank === 0) log(dataset.showTrain());
     for (const item of dataset.train) {
       items.push(item);
@@ -94,7 +98,7 @@ export interface TestLoader {
  */
 export function buildReidTestLoader(cfg: Config, name: string, options: LoaderOptions = {}): TestLoader {
   const { rank = 0, worldSize = 1, root, device = cfg.MODEL.DEVICE, log = logger.info } = options;
-  const source = new (DATASET_REGISTRY.get(name))({ root });
+  const source = openDataset(name, { root, own: ownOptions(cfg) });
   if (rank === 0) log(source.showTest());
   const { images, trials, cameras } = source.testSet();
   const dataset = new CommDataset(images, { relabel: false });

@@ -70,6 +70,11 @@ export abstract class ImageDataset {
     return true;
   }
 
+  /** What tables and messages call it. */
+  protected get title(): string {
+    return this.constructor.name;
+  }
+
   protected abstract readTrain(): ImageItem[];
   protected abstract readQuery(): ImageItem[];
   protected abstract readGallery(): ImageItem[];
@@ -108,7 +113,7 @@ export abstract class ImageDataset {
   /** Throws when one of `paths` does not exist; the message ends with `help`, which shows the expected layout. */
   protected require(paths: readonly string[], help: string): void {
     for (const path of paths) {
-      if (!existsSync(path)) throw new Error(`${this.constructor.name}: '${path}' does not exist.\n${help}`);
+      if (!existsSync(path)) throw new Error(`${this.title}: '${path}' does not exist.\n${help}`);
     }
   }
 
@@ -131,12 +136,12 @@ export abstract class ImageDataset {
       return [name, String(ids), String(images), String(cameras)];
     });
     const table = pipeTable(['subset', '# ids', '# images', '# cameras'], rows);
-    return `=> Loaded ${this.constructor.name}\n${table}`;
+    return `=> Loaded ${this.title}\n${table}`;
   }
 
   #testAsTrain(): ImageItem[] {
-    return [...this.query, ...this.gallery]
-      .filter(({ pid }) => !this.junkPids.includes(pid))
+    return this.testSet()
+      .images.filter(({ pid }) => !this.junkPids.includes(pid))
       .map(({ imgPath, pid, camid }) => this.named({ imgPath, pid: `test_${pid}`, camid: `test_${camid}` }));
   }
 }

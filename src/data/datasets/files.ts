@@ -1,6 +1,11 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
+/** Whether a file's name says that it is a picture. */
+export function isPicture(name: string): boolean {
+  return /\.(jpe?g|png|webp|gif|tiff?|avif)$/i.test(name);
+}
+
 /** Paths of all files below `folder`, relative to it with `/` between their parts, sorted by code point. */
 export function filesBelow(folder: string): string[] {
   const files: string[] = [];

@@ -1,8 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type DatasetOptions, ImageDataset, type ImageItem } from './base.js';
-
-const PICTURE = /\.(jpe?g|png|webp|gif|tiff?|avif)$/i;
+import { isPicture } from './files.js';
 
 /** What tells one folder in Market-1501's shape from another. */
 export interface MarketFolder {
@@ -77,7 +76,7 @@ export abstract class MarketLayout extends ImageDataset {
     const { pattern, says, example } = this.#naming;
     const items: ImageItem[] = [];
     for (const name of readdirSync(folder).sort()) {
-      if (!PICTURE.test(name)) continue;
+      if (!isPicture(name)) continue;
       const match = pattern.exec(name);
       if (!match) {
         throw new Error(

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { groupBy } from '../group.js';
 import { Rng } from '../rng.js';
 import {
   type DatasetClass,
@@ -58,10 +59,7 @@ export abstract class VehicleIdSplit extends ImageDataset {
   override testSet(): TestSet {
     if (this.#test === undefined) {
       const images = this.#read(`test_list_${this.vehicles}.txt`);
-      const byVehicle = new Map<unknown, number[]>();
-      images.forEach(({ pid }, i) => {
-        byVehicle.set(pid, [...(byVehicle.get(pid) ?? []), i]);
-      });
+      const byVehicle = groupBy(images.keys(), (i) => images[i].pid);
       const trials = Array.from({ length: TRIALS }, (_, stream) =>
         drawTrial([...byVehicle.values()], new Rng(SEED, stream)),
       );

@@ -1,5 +1,6 @@
 import type { ImageItem } from '../datasets/base.js';
-import { compareLabels, type Label } from '../labels.js';
+import { groupBy } from '../group.js';
+import { compareLabels } from '../labels.js';
 import type { Rng } from '../rng.js';
 import { checkShard, type Shard } from './sampler.js';
 
@@ -13,12 +14,7 @@ export interface IdentitySamplerOptions extends Shard {
 
 /** Positions of each identity's images; identities in the order of their labels. */
 export function groupByIdentity(items: readonly ImageItem[]): number[][] {
-  const byPid = new Map<Label, number[]>();
-  items.forEach(({ pid }, index) => {
-    const indices = byPid.get(pid);
-    if (indices) indices.push(index);
-    else byPid.set(pid, [index]);
-  });
+  const byPid = groupBy(items.keys(), (i) => items[i].pid);
   return [...byPid.keys()].sort(compareLabels).map((pid) => byPid.get(pid)!);
 }
 
