@@ -33,6 +33,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitOperators(env, exports);
   InitTensor(env, exports);
   InitAutograd(env, exports);
+  InitAutocast(env, exports);
   InitFunctions(env, exports);
   InitContext(env, exports);
   InitImage(env, exports);

@@ -9,6 +9,7 @@ void InitMemory(Napi::Env env, Napi::Object exports);
 void InitOperators(Napi::Env env, Napi::Object exports);
 void InitTensor(Napi::Env env, Napi::Object exports);
 void InitAutograd(Napi::Env env, Napi::Object exports);
+void InitAutocast(Napi::Env env, Napi::Object exports);
 void InitFunctions(Napi::Env env, Napi::Object exports);
 void InitContext(Napi::Env env, Napi::Object exports);
 void InitImage(Napi::Env env, Napi::Object exports);

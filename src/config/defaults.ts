@@ -183,8 +183,11 @@ export const DEFAULTS = {
     SET_WEIGHT: [] as number[],
   },
   SOLVER: {
-    /** Automatic mixed precision. */
-    AMP: { ENABLED: false },
+    /**
+     * Automatic mixed precision. DTYPE (not a FastReID key) is `float16`, `bfloat16` or `auto`: float16 on CUDA,
+     * bfloat16 on the CPU.
+     */
+    AMP: { ENABLED: false, DTYPE: 'auto' },
     /** Optimizer: `SGD`, or a name of torch.optim's (`Adam`, `AdamW`, `RAdam`, …), or `Lamb`. */
     OPT: 'Adam',
     MAX_EPOCH: 120,

@@ -44,7 +44,6 @@ const GAPS: readonly Gap[] = [
   { key: 'INPUT.RPT.ENABLED', asks: on, what: 'random patches' },
   { key: 'DATASETS.NAMES', asks: DATASETS, what: 'the reader of this data set' },
   { key: 'DATASETS.TESTS', asks: DATASETS, what: 'the reader of this data set' },
-  { key: 'SOLVER.AMP.ENABLED', asks: on, what: 'mixed precision' },
   { key: 'SOLVER.OPT', asks: OPTIMIZERS, what: 'this optimizer' },
   { key: 'TEST.METRIC', asks: names('jaccard'), what: 'this distance' },
   { key: 'TEST.ROC.ENABLED', asks: on, what: 'ROC' },

@@ -26,6 +26,7 @@ import {
   type LearningRates,
 } from '../solver/index.js';
 import * as torch from '../torch/index.js';
+import { AMPTrainer, ampDtype } from './amp-trainer.js';
 import { trainedBatchNorms, updateBnStats } from './bn-stats.js';
 import { Checkpointer } from './checkpoint.js';
 import { resolveDevice, saveConfig } from './default-setup.js';
@@ -98,7 +99,7 @@ export class DefaultTrainer extends TrainerBase {
     this.model = self.buildModel(this.cfg);
     this.model.prepareTraining();
     this.optimizer = self.buildOptimizer(this.cfg, this.model);
-    this.stepper = new SimpleTrainer(this.model as never, this.dataLoader, this.optimizer);
+    this.stepper = this.buildStepper();
     this.maxEpoch = this.cfg.SOLVER.MAX_EPOCH;
     this.itersPerEpoch = Math.floor(this.dataLoader.dataset.length / this.cfg.SOLVER.IMS_PER_BATCH);
     this.learningRates = self.buildLrScheduler(this.cfg, this.optimizer, this.itersPerEpoch);
@@ -106,6 +107,8 @@ export class DefaultTrainer extends TrainerBase {
       optimizer: this.optimizer,
       lr_sched: this.learningRates.lrSched,
       ...(this.learningRates.warmupSched && { warmup_sched: this.learningRates.warmupSched }),
+      ...(this.stepper instanceof AMPTrainer &&
+        this.stepper.gradScaler.enabled && { grad_scaler: this.stepper.gradScaler }),
       ...this.model.extraState(),
     });
     this.registerHooks(this.buildHooks());
@@ -144,6 +147,14 @@ export class DefaultTrainer extends TrainerBase {
       itersPerEpoch: this.itersPerEpoch,
     });
     return this.lastEvalResults;
+  }
+
+  /** What does the steps: in mixed precision with SOLVER.AMP.ENABLED. */
+  protected buildStepper(): SimpleTrainer {
+    const { cfg, model, dataLoader, optimizer } = this;
+    if (!cfg.SOLVER.AMP.ENABLED) return new SimpleTrainer(model as never, dataLoader, optimizer);
+    const options = { device: cfg.MODEL.DEVICE, dtype: ampDtype(cfg) };
+    return new AMPTrainer(model as never, dataLoader, optimizer, options);
   }
 
   protected override async runStep(): Promise<void> {

@@ -1,3 +1,4 @@
+export { type AMPOptimizer, type AMPOptions, AMPTrainer, NonFiniteGradientError } from './amp-trainer.js';
 export { AveragedWeights } from './averaged-weights.js';
 export { type StatsBatch, trainedBatchNorms, updateBnStats } from './bn-stats.js';
 export { type Checkpointable, Checkpointer, type CheckpointModel, type Extra } from './checkpoint.js';

@@ -71,19 +71,35 @@ export class SimpleTrainer<B = unknown> extends TrainerBase {
   protected optimize(batch: B): Record<string, number> {
     // Last step's gradients go before forward, not after: their memory is forward's.
     this.optimizer.zeroGrad();
+    const { losses, total } = this.computeLosses(batch);
+    this.backward(total);
+    // Read after backward: on a GPU, reading waits for everything before it.
+    const values = Object.fromEntries(Object.entries(losses).map(([k, v]) => [k, Number(v.item())]));
+    this.checkFinite(values);
+    this.afterBackward();
+    this.step();
+    return values;
+  }
+
+  /** The losses of a batch by name, and their sum. */
+  protected computeLosses(batch: B): { losses: LossDict; total: Tensor } {
     const result = this.model.call(batch);
     const losses = result instanceof torch.Tensor ? { loss: result } : result;
     const terms = Object.values(losses);
     if (terms.length === 0) throw new Error('SimpleTrainer: the model returned no losses');
     let total = terms[0];
     for (const term of terms.slice(1)) total = total.add(term);
+    return { losses, total };
+  }
+
+  /** Computes the gradients. */
+  protected backward(total: Tensor): void {
     total.backward();
-    // Read after backward: on a GPU, reading waits for everything before it.
-    const values = Object.fromEntries(Object.entries(losses).map(([k, v]) => [k, Number(v.item())]));
-    this.checkFinite(values);
-    this.afterBackward();
+  }
+
+  /** Lets the optimizer step. */
+  protected step(): void {
     this.optimizer.step();
-    return values;
   }
 
   private checkFinite(losses: Record<string, number>): void {

@@ -1,15 +1,8 @@
 // Gradient modes, gradients as values, and functions whose derivative is written in TypeScript.
 
 import { native } from './native.js';
+import { refusePromise } from './synchronous.js';
 import { Tensor, wrap } from './tensor.js';
-
-function refusePromise<T>(value: T, name: string): T {
-  if (value instanceof Promise) {
-    value.catch(() => undefined);
-    throw new TypeError(`${name} must not be asynchronous: its mode would leak into other code`);
-  }
-  return value;
-}
 
 function withGrad<T>(enabled: boolean, body: () => T, name: string): T {
   const before = native.isGradEnabled();

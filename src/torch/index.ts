@@ -2,6 +2,8 @@
 
 import './operators.js';
 
+export * as amp from './amp/index.js';
+export { autocast } from './amp/index.js';
 export * as autograd from './autograd.js';
 export { enableGrad, inferenceMode, isGradEnabled, noGrad, setGradEnabled } from './autograd.js';
 export * as cuda from './cuda.js';

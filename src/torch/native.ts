@@ -91,6 +91,10 @@ export interface Native {
     backward: (ids: number[]) => number[],
   ): number[];
   setForceQueue(force: boolean): void;
+  // autocast.cc
+  autocastState(type: string): [enabled: boolean, dtype: number, cache: boolean];
+  enterAutocast(type: string, enabled: boolean, dtype: number, cache: boolean): void;
+  exitAutocast(type: string, enabled: boolean, dtype: number, cache: boolean): void;
   // layout.cc
   unlikeLayouts(ids: number[], others: number[][]): number[];
   // serialization.cc

@@ -32,7 +32,6 @@ test('what is missing is refused by name', () => {
   const cases: [string, string][] = [
     ['DATASETS.NAMES', '("Market1501", "CUHK03")'],
     ['INPUT.AUTOAUG.ENABLED', 'True'],
-    ['SOLVER.AMP.ENABLED', 'True'],
     ['SOLVER.OPT', 'LBFGS'],
     ['TEST.RERANK.ENABLED', 'True'],
     ['CUDNN_BENCHMARK', 'True'],
@@ -43,7 +42,7 @@ test('what is missing is refused by name', () => {
 });
 
 test('the error lists every key and says how to do without', () => {
-  const cfg = withOverrides('INPUT.CJ.ENABLED', 'True', 'SOLVER.AMP.ENABLED', 'True', 'SOLVER.OPT', 'LBFGS');
+  const cfg = withOverrides('INPUT.CJ.ENABLED', 'True', 'INPUT.RPT.ENABLED', 'True', 'SOLVER.OPT', 'LBFGS');
   assert.throws(
     () => assertSupported(cfg),
     (error) => {
@@ -54,10 +53,10 @@ test('the error lists every key and says how to do without', () => {
       );
       assert.match(error.message, /SOLVER\.OPT is "LBFGS"/);
       const line = /command line: (.*)$/.exec(error.message);
-      assert.equal(line?.[1], 'INPUT.CJ.ENABLED False SOLVER.AMP.ENABLED False');
+      assert.equal(line?.[1], 'INPUT.CJ.ENABLED False INPUT.RPT.ENABLED False');
       return true;
     },
   );
-  cfg.mergeFromList(['INPUT.CJ.ENABLED', 'False', 'SOLVER.AMP.ENABLED', 'False', 'SOLVER.OPT', 'Adam']);
+  cfg.mergeFromList(['INPUT.CJ.ENABLED', 'False', 'INPUT.RPT.ENABLED', 'False', 'SOLVER.OPT', 'Adam']);
   assertSupported(cfg);
 });

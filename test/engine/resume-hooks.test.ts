@@ -78,6 +78,10 @@ const settings: Record<string, unknown[]> = {
     ...['SOLVER.CLIP_GRADIENTS.ENABLED', true],
   ],
   'SWA with its own statistics, RMSprop': [...SWA, 'SOLVER.OPT', 'RMSprop', 'SOLVER.SWA.PERIOD', 2],
+  'float16 with scaled losses, clipping, frozen layers': [
+    ...[...FREEZE, 'SOLVER.AMP.ENABLED', true, 'SOLVER.AMP.DTYPE', 'float16'],
+    ...['SOLVER.CLIP_GRADIENTS.ENABLED', true, 'SOLVER.CLIP_GRADIENTS.CLIP_VALUE', 0.1],
+  ],
 };
 
 for (const [what, overrides] of Object.entries(settings)) {

@@ -1,5 +1,6 @@
 import { Registry } from '../../registry.js';
 import * as torch from '../../torch/index.js';
+import { inFullPrecision } from './full_precision.js';
 import { normalize } from './normalize.js';
 
 type Tensor = torch.Tensor;
@@ -31,7 +32,8 @@ export abstract class ClassificationLayer extends torch.nn.Module<[Tensor, Tenso
 
   /** Scores of features `[N, D]` against class weights `[classes, D]`: cosines, unless a layer says otherwise. */
   score(features: Tensor, weight: Tensor): Tensor {
-    return torch.linear(normalize(features), normalize(weight));
+    // The angle of a cosine of 1 has no finite slope, and short types round to 1 early.
+    return inFullPrecision([features, weight], (x, w) => torch.linear(normalize(x), normalize(w)));
   }
 }
 

@@ -1,7 +1,8 @@
 import type { Config } from '../../config/index.js';
 import { Registry } from '../../registry.js';
-import type * as torch from '../../torch/index.js';
+import * as torch from '../../torch/index.js';
 import type { HeadOutputs } from '../heads/build.js';
+import { atLeastFloat32 } from '../layers/full_precision.js';
 
 /** One term of the training loss. */
 export interface NamedLoss {
@@ -33,5 +34,19 @@ export function buildLosses(cfg: Config): NamedLoss[] {
       `MODEL.LOSSES.NAME names '${twice}' twice; name each of ${known.join(', ')} once and weight it by its SCALE`,
     );
   }
-  return known.filter((name) => wanted.includes(name)).map((name) => LOSS_REGISTRY.get(name)(cfg));
+  const chosen = known.filter((name) => wanted.includes(name));
+  return chosen.map((name) => fullPrecision(LOSS_REGISTRY.get(name)(cfg)));
+}
+
+/** The loss, computed outside of autocast from outputs of float32 or more. */
+function fullPrecision(loss: NamedLoss): NamedLoss {
+  const compute = (outputs: HeadOutputs, targets: torch.Tensor): torch.Tensor =>
+    torch.amp.withoutAutocast(() => {
+      const full: Partial<HeadOutputs> = {};
+      for (const [name, tensor] of Object.entries(outputs)) {
+        full[name as keyof HeadOutputs] = atLeastFloat32(tensor);
+      }
+      return loss.compute(full as HeadOutputs, targets);
+    });
+  return { ...loss, compute };
 }

@@ -1,4 +1,5 @@
 import * as torch from '../../torch/index.js';
+import { inFullPrecision } from '../layers/full_precision.js';
 
 type Tensor = torch.Tensor;
 
@@ -33,7 +34,9 @@ export function jsdivLoss(
   teacher: Tensor,
   { temperature = 16 }: DistillationOptions = {},
 ): Tensor {
-  return divergence(student, teacher, temperature)
-    .add(divergence(teacher, student, temperature))
-    .div(2);
+  return inFullPrecision([student, teacher], (s, t) =>
+    divergence(s, t, temperature)
+      .add(divergence(t, s, temperature))
+      .div(2),
+  );
 }

@@ -2,6 +2,7 @@ import type { Config } from '../../config/index.js';
 import * as torch from '../../torch/index.js';
 import type { Log } from '../build.js';
 import type { HeadOutputs } from '../heads/build.js';
+import { inFullPrecision } from '../layers/full_precision.js';
 import { normalize } from '../layers/normalize.js';
 import { Baseline, type BaselineOptions } from './baseline.js';
 import { type LossDict, META_ARCH_REGISTRY, type ModelInput } from './build.js';
@@ -65,6 +66,10 @@ export class FeatureMemory extends torch.nn.Module<[Tensor, Tensor], Tensor> {
 
   protected override forward(features: Tensor, targets: Tensor): Tensor {
     this.#check(features, targets);
+    return inFullPrecision([features], (full) => this.#loss(full, targets));
+  }
+
+  #loss(features: Tensor, targets: Tensor): Tensor {
     const unit = normalize(features);
     const own = this.#write(unit.detach(), targets);
     const cosines = unit.matmul(this.queue);

@@ -1,0 +1,83 @@
+import type { Config } from '../config/index.js';
+import type { Tensor } from '../torch/index.js';
+import * as torch from '../torch/index.js';
+import { type LossDict, SimpleTrainer, type StepOptimizer, type TrainableModel } from './simple-trainer.js';
+
+/** What the trainer needs of an optimizer: its gradients are looked at, too. */
+export interface AMPOptimizer extends StepOptimizer {
+  readonly paramGroups: readonly { readonly params: readonly Tensor[] }[];
+}
+
+export interface AMPOptions {
+  /** Device of the model. */
+  device: torch.DeviceLike;
+  /** Short type to compute in: float16 or bfloat16. Default: float16 on CUDA, bfloat16 on the CPU. */
+  dtype?: torch.DType;
+  /** Scales the losses. Default: a new one for float16; none, being of no use, for bfloat16. */
+  gradScaler?: torch.amp.GradScaler;
+}
+
+/** Scale below which gradients that are still not finite are taken for a broken run. */
+const MIN_SCALE = 1e-4;
+
+/** Raised when gradients stay infinite or undefined, however little the loss is scaled. */
+export class NonFiniteGradientError extends Error {
+  override readonly name = 'NonFiniteGradientError';
+}
+
+/**
+ * SimpleTrainer in mixed precision: forward runs under `torch.autocast`, and with float16 the loss is scaled by a
+ * `GradScaler`. Weights, gradients and optimizer stay float32.
+ *
+ * Gradients are unscaled before `afterBackward`, so that hooks and the optimizer's clipping see true ones; hooks on
+ * tensors, which run within backward, see scaled ones. A step whose gradients overflowed is left out: weights and
+ * optimizer stay as they are, the next step is scaled less.
+ */
+export class AMPTrainer<B = unknown> extends SimpleTrainer<B> {
+  declare readonly optimizer: AMPOptimizer;
+  readonly device: torch.DeviceLike;
+  readonly dtype: torch.DType;
+  /** Its state belongs into checkpoints. */
+  readonly gradScaler: torch.amp.GradScaler;
+
+  constructor(
+    model: TrainableModel<B>,
+    dataLoader: AsyncIterable<B> | Iterable<B>,
+    optimizer: AMPOptimizer,
+    { device, dtype = torch.amp.getAutocastDtype(device), gradScaler }: AMPOptions,
+  ) {
+    super(model, dataLoader, optimizer);
+    this.device = device;
+    this.dtype = dtype;
+    this.gradScaler = gradScaler ?? new torch.amp.GradScaler({ enabled: dtype === torch.float16 });
+  }
+
+  protected override computeLosses(batch: B): { losses: LossDict; total: Tensor } {
+    return torch.autocast(this.device, { dtype: this.dtype }, () => super.computeLosses(batch));
+  }
+
+  protected override backward(total: Tensor): void {
+    this.gradScaler.scale(total).backward();
+    this.gradScaler.unscale_(this.optimizer);
+  }
+
+  protected override step(): void {
+    const stepped = this.gradScaler.step(this.optimizer);
+    this.gradScaler.update();
+    if (stepped || this.gradScaler.getScale() >= MIN_SCALE) return;
+    throw new NonFiniteGradientError(
+      `gradients are still infinite or undefined at iteration ${this.iter}, with the loss scaled by ` +
+        `${this.gradScaler.getScale()}: the run has diverged. Usual cures: a lower SOLVER.BASE_LR, a longer ` +
+        'SOLVER.WARMUP_ITERS, SOLVER.AMP.DTYPE bfloat16; then --resume from the last checkpoint or start anew.',
+    );
+  }
+}
+
+/** The type that `SOLVER.AMP.DTYPE` names; undefined for `auto`, the device's usual one. */
+export function ampDtype({ SOLVER }: Config): torch.DType | undefined {
+  const { DTYPE } = SOLVER.AMP;
+  if (DTYPE === 'auto') return undefined;
+  const dtype = [torch.float16, torch.bfloat16].find(({ name }) => name === DTYPE);
+  if (dtype) return dtype;
+  throw new Error(`SOLVER.AMP.DTYPE is '${DTYPE}'; it must be 'auto', 'float16' or 'bfloat16'`);
+}
