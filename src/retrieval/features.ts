@@ -1,0 +1,139 @@
+import { existsSync, readFileSync } from 'node:fs';
+import type { Label } from '../data/labels.js';
+import type { TestProtocol } from '../evaluation/index.js';
+import type { Tensor } from '../torch/index.js';
+import * as torch from '../torch/index.js';
+import { writeAtomicSync } from '../torch/serialization/atomic-file.js';
+
+/** Features with what is known of the images that they are of. */
+export interface FeatureSet {
+  /** Float32 [images, dim] on the CPU, one row an image; not normalised. */
+  features: Tensor;
+  /** File of each image. */
+  paths: string[];
+  /** Identity of each image, where known. */
+  identities?: Label[];
+  /** Camera of each image, where known. */
+  cameras?: Label[];
+  /** Which images are looked up in which, by their rows, when they are a test set. */
+  protocol?: TestProtocol;
+}
+
+/** Texts that go with the array: metadata of a safetensors file, or the JSON file beside a .npy file. */
+const FIELDS = ['paths', 'identities', 'cameras', 'protocol'] as const;
+type Described = Partial<Record<(typeof FIELDS)[number], unknown>>;
+
+const labelFile = (path: string): string => path.replace(/\.npy$/, '.json');
+
+/** Throws unless `path` ends in what says how features are to be written there. */
+export function checkFeaturesPath(path: string): void {
+  if (/\.(safetensors|npy)$/.test(path)) return;
+  throw new Error(`${path}: the name of a features file must end in .safetensors or .npy`);
+}
+
+/**
+ * Writes features. A `.safetensors` file has the tensor `features` and, in its metadata, `paths`, `identities`,
+ * `cameras` and `protocol`, each as JSON. A `.npy` file has the array alone; the same fields are in a JSON file beside
+ * it, which has its name but for the ending.
+ */
+export function saveFeatures(path: string, set: FeatureSet): void {
+  checkFeaturesPath(path);
+  checkFeatures(path, set);
+  const known = FIELDS.filter((field) => set[field] !== undefined);
+  if (path.endsWith('.safetensors')) {
+    const metadata = Object.fromEntries(known.map((field) => [field, JSON.stringify(set[field])]));
+    torch.saveSafetensors(new Map([['features', set.features]]), path, metadata);
+    return;
+  }
+  const texts = Object.fromEntries(known.map((field) => [field, set[field]]));
+  writeAtomicSync(labelFile(path), [Buffer.from(`${JSON.stringify(texts)}\n`)]);
+  torch.saveNpy(set.features, path);
+}
+
+/**
+ * Reads what {@link saveFeatures} wrote; half or double precision, as others may write, becomes float32. The features
+ * belong to the open scope.
+ *
+ * Throws, naming the file, when it is something else, or features and labels do not fit.
+ */
+export function loadFeatures(path: string): FeatureSet {
+  checkFeaturesPath(path);
+  return torch.scope(() => {
+    const { array, texts } = path.endsWith('.npy') ? readNpy(path) : readSafetensors(path);
+    if (array.shape.length !== 2 || !array.dtype.isFloatingPoint) {
+      throw new Error(
+        `${path}: features must be a matrix of floats, got ${array.dtype.name} of shape [${array.shape.join(', ')}]`,
+      );
+    }
+    const { paths, identities, cameras, protocol } = texts;
+    const set: FeatureSet = {
+      features: array.to(torch.float32),
+      paths: (paths ?? Array.from({ length: array.shape[0] }, (_, i) => `#${i}`)) as string[],
+      identities: identities as Label[] | undefined,
+      cameras: cameras as Label[] | undefined,
+      protocol: protocol as TestProtocol | undefined,
+    };
+    checkFeatures(path, set);
+    return set;
+  });
+}
+
+function readSafetensors(path: string): { array: Tensor; texts: Described } {
+  const file = torch.loadSafetensors(path);
+  const array = file.get('features');
+  if (!array) {
+    const names = [...file.keys()].slice(0, 5).join(', ');
+    throw new Error(`${path}: there is no tensor 'features' in this file; it has ${names || 'no tensors'}`);
+  }
+  const texts: Described = {};
+  for (const field of FIELDS) {
+    const text = file.metadata.get(field);
+    if (text !== undefined) texts[field] = parse(`${path}: metadata.${field}`, text);
+  }
+  return { array, texts };
+}
+
+function readNpy(path: string): { array: Tensor; texts: Described } {
+  const beside = labelFile(path);
+  const texts = existsSync(beside) ? parse(beside, readFileSync(beside, 'utf8')) : {};
+  if (typeof texts !== 'object' || texts === null) throw new Error(`${beside} must hold a JSON object`);
+  return { array: torch.loadNpy(path), texts };
+}
+
+function parse(where: string, text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new Error(`${where} is not JSON: ${(error as Error).message}`);
+  }
+}
+
+const isLabel = (value: unknown): boolean => typeof value === 'string' || Number.isFinite(value);
+
+function checkFeatures(where: string, { features, paths, identities, cameras, protocol }: FeatureSet): void {
+  const [n] = features.shape;
+  for (const [field, list] of Object.entries({ paths, identities, cameras })) {
+    if (list === undefined) continue;
+    if (!Array.isArray(list) || list.length !== n) {
+      const count = Array.isArray(list) ? `${list.length}` : 'no list of';
+      throw new Error(`${where}: ${count} ${field} for ${n} features`);
+    }
+    const wrong = list.findIndex((value) =>
+      field === 'paths' ? typeof value !== 'string' : !isLabel(value),
+    );
+    if (wrong >= 0) throw new Error(`${where}: ${field}[${wrong}] is ${JSON.stringify(list[wrong])}`);
+  }
+  if (protocol !== undefined) checkProtocol(where, protocol, n);
+}
+
+function checkProtocol(where: string, protocol: TestProtocol, n: number): void {
+  const isRow = (value: unknown): boolean =>
+    Number.isInteger(value) && Number(value) >= 0 && Number(value) < n;
+  const isRows = (list: unknown): boolean => Array.isArray(list) && list.every(isRow);
+  const { trials, cameras } = protocol ?? {};
+  const sound =
+    Array.isArray(trials) && trials.every((trial) => isRows(trial?.query) && isRows(trial?.gallery));
+  if (!sound || typeof cameras !== 'boolean') {
+    throw new Error(`${where}: its protocol does not say which of the ${n} images are looked up in which`);
+  }
+}
