@@ -9,4 +9,5 @@ export * from './evaluation/index.js';
 export { logger } from './logger.js';
 export * from './modeling/index.js';
 export { Registry } from './registry.js';
+export * from './retrieval/index.js';
 export * from './solver/index.js';

@@ -1,5 +1,5 @@
 import { statSync } from 'node:fs';
-import { join } from 'node:path';
+import { isAbsolute, join } from 'node:path';
 import { globSync, isDynamicPattern } from 'tinyglobby';
 import { filesBelow, isPicture, numberedLines } from './datasets/files.js';
 
@@ -27,7 +27,9 @@ export function findImages(names: readonly string[]): string[] {
     }
     if (stat) throw new Error(`${name} is neither a file nor a folder`);
     if (!isDynamicPattern(name)) throw new Error(`${name} does not exist`);
-    const found = globSync(name, { expandDirectories: false }).filter(isPicture).sort();
+    const found = globSync(name, { expandDirectories: false, absolute: isAbsolute(name) })
+      .filter(isPicture)
+      .sort();
     if (found.length === 0) throw new Error(`${name}: no picture matches this pattern`);
     return found;
   });

@@ -66,21 +66,28 @@ export class DefaultPredictor {
     if (images.length === 0) throw new Error('embed: there are no images');
     const { batchSize = this.cfg.TEST.IMS_PER_BATCH, onProgress } = options;
     const [height, width] = this.cfg.INPUT.SIZE_TEST;
-    const parts: Tensor[] = [];
+    let out: Tensor | undefined;
     try {
       for (let from = 0; from < images.length; from += batchSize) {
         const some = images.slice(from, from + batchSize);
         const batch = await loadImages(some, height, width, { workers: this.cfg.DATALOADER.NUM_WORKERS });
         try {
-          parts.push(torch.scope(() => this.call(batch).keep()));
+          out = torch.scope(() => {
+            const features = this.call(batch);
+            // One piece of memory for all, as pieces joined at the end would need it twice.
+            const whole = out ?? torch.empty([images.length, features.shape[1]]).keep();
+            whole.narrow(0, from, some.length).copy_(features);
+            return whole;
+          });
         } finally {
           batch.dispose();
         }
         onProgress?.(from + some.length, images.length);
       }
-      return torch.cat(parts, 0);
-    } finally {
-      for (const part of parts) part.dispose();
+      return out!;
+    } catch (error) {
+      out?.dispose();
+      throw error;
     }
   }
 }

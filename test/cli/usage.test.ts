@@ -60,7 +60,11 @@ const wrong: [args: string[], message: RegExp][] = [
   [['train', '--config-file', demo, '--num-machines', '2'], /several GPUs or machines is not there yet/],
   [['train', '--config-file', demo, '--seed', '-1'], /expected a whole number/],
   [['train', '--config-file', demo, '--eval-only'], /--eval-only needs weights/],
-  [['embed', '--config-file', demo, '--out', 'x.safetensors'], /missing required argument 'images'/],
+  [
+    ['embed', '--config-file', demo, '--out', 'x.safetensors', '--weights', 'w.pth'],
+    /name images, or give --list FILE/,
+  ],
+  [['embed', 'a.jpg', '--out', 'x.safetensors'], /embed needs a model: give --config-file/],
   [['embed', 'a.jpg', '--config-file', demo, '--out', 'x.npz'], /must end in .safetensors/],
   [['embed', 'a.jpg', '--config-file', demo, '--out', 'x.safetensors'], /embed needs weights/],
 ];

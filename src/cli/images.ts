@@ -1,0 +1,61 @@
+import { Option } from 'commander';
+import type { ImageItem } from '../data/index.js';
+import type { FeatureSet } from '../retrieval/index.js';
+import { UsageError } from './errors.js';
+
+/** Which images a command is to read. */
+export interface ImageFlags {
+  list?: string;
+  dataset?: string;
+  split: Split;
+}
+
+const SPLITS = ['test', 'query', 'gallery', 'train'] as const;
+type Split = (typeof SPLITS)[number];
+
+/** Images, without their features yet. */
+export type ImageSet = Omit<FeatureSet, 'features'>;
+
+export function imageOptions(): Option[] {
+  return [
+    new Option(
+      '--list <file>',
+      'file with an image a line: path, or path, identity and camera, parted by tabs',
+    ),
+    new Option('--dataset <name>', 'images of a data set, by the name that DATASETS.TESTS has for it'),
+    new Option('--split <split>', "which of the data set's images; test is query and gallery")
+      .choices(SPLITS)
+      .default('test'),
+  ];
+}
+
+/** The images that arguments and options name: exactly one of arguments, `--list` and `--dataset`. */
+export async function chooseImages(names: readonly string[], flags: ImageFlags): Promise<ImageSet> {
+  const given = [names.length > 0, flags.list !== undefined, flags.dataset !== undefined];
+  if (given.filter(Boolean).length !== 1) {
+    throw new UsageError('name images, or give --list FILE, or --dataset NAME');
+  }
+  const { findImages, readImageList } = await import('../data/index.js');
+  if (flags.dataset !== undefined) return ofDataset(flags.dataset, flags.split);
+  if (flags.list === undefined) return { paths: findImages(names) };
+  const images = readImageList(flags.list);
+  const column = (key: 'identity' | 'camera'): string[] | undefined =>
+    images[0][key] === undefined ? undefined : images.map((image) => image[key]!);
+  return { paths: images.map(({ path }) => path), identities: column('identity'), cameras: column('camera') };
+}
+
+async function ofDataset(name: string, split: Split): Promise<ImageSet> {
+  const { DATASET_REGISTRY } = await import('../data/index.js');
+  const dataset = new (DATASET_REGISTRY.get(name))();
+  if (split !== 'test') return labelled(dataset[split]);
+  const { images, trials, cameras } = dataset.testSet();
+  return { ...labelled(images), protocol: { trials, cameras } };
+}
+
+function labelled(images: readonly ImageItem[]): ImageSet {
+  return {
+    paths: images.map(({ imgPath }) => imgPath),
+    identities: images.map(({ pid }) => pid),
+    cameras: images.map(({ camid }) => camid),
+  };
+}

@@ -1,0 +1,1 @@
+export { checkFeaturesPath, type FeatureSet, loadFeatures, saveFeatures } from './features.js';
