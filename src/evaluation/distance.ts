@@ -20,10 +20,35 @@ function checkFeatures(query: Tensor, gallery: Tensor): void {
 
 /** Rows scaled to unit length; a zero row stays zero (the norm is clamped at 1e-12, as in `F.normalize`). */
 export function normalize(x: Tensor): Tensor {
-  return torch.scope(() => {
-    const norm = x.norm(2, [1], true).clamp_min(1e-12);
-    return x.div(norm);
-  });
+  return torch.scope(() => x.div(lengths(x)));
+}
+
+/** As {@link normalize}, without a second matrix. */
+export function normalize_(x: Tensor): Tensor {
+  torch.scope(() => x.div_(lengths(x)));
+  return x;
+}
+
+const lengths = (x: Tensor): Tensor => x.norm(2, [1], true).clamp_min(1e-12);
+
+/** Memory, in MiB, that distances may take beside the features, where nothing else is said. */
+export const DEFAULT_BUDGET = 256;
+
+/** A taller block makes matrix products no faster. */
+const MOST_ROWS = 512;
+
+/** Rows of `columns` single-precision numbers, three times over, that fit into `budget` MiB; at least one. */
+export function blockRows(columns: number, budget: number = DEFAULT_BUDGET): number {
+  if (!(budget > 0)) throw new RangeError(`the memory budget must be more than 0 MiB, got ${budget}`);
+  const fit = Math.floor((budget * 2 ** 20) / (3 * 4 * Math.max(1, columns)));
+  return Math.max(1, Math.min(MOST_ROWS, fit));
+}
+
+export interface BlockOptions {
+  /** MiB that the blocks may take; a block has one row at least. Default {@link DEFAULT_BUDGET}. */
+  budget?: number;
+  /** The rows have unit length already, so that `cosine` need not see to it. */
+  normalized?: boolean;
 }
 
 /** What distances to a fixed gallery need more than once. */
@@ -33,11 +58,23 @@ interface Prepared {
   gallerySquares: Tensor | null;
 }
 
-function prepare(query: Tensor, gallery: Tensor, metric: Metric): Prepared {
+function prepare(query: Tensor, gallery: Tensor, metric: Metric, normalized: boolean): Prepared {
   if (metric === 'cosine') {
-    return { query: normalize(query), galleryT: normalize(gallery).t(), gallerySquares: null };
+    const unit = (x: Tensor): Tensor => (normalized ? x : normalize(x));
+    return { query: unit(query), galleryT: unit(gallery).t(), gallerySquares: null };
   }
-  return { query, galleryT: gallery.t(), gallerySquares: gallery.pow(2).sum([1], true).t() };
+  return { query, galleryT: gallery.t(), gallerySquares: rowSquares(gallery).t() };
+}
+
+/** Squared length of each row [n, 1], exact for whole numbers; a few rows at a time, without a second matrix. */
+function rowSquares(x: Tensor): Tensor {
+  const n = x.shape[0];
+  const out = torch.empty([n, 1], { dtype: x.dtype, device: x.device });
+  for (let from = 0; from < n; from += MOST_ROWS) {
+    const rows = Math.min(MOST_ROWS, n - from);
+    torch.scope(() => out.narrow(0, from, rows).copy_(x.narrow(0, from, rows).pow(2).sum([1], true)));
+  }
+  return out;
 }
 
 function blockDistance(p: Prepared, from: number, rows: number): Tensor {
@@ -48,9 +85,9 @@ function blockDistance(p: Prepared, from: number, rows: number): Tensor {
 }
 
 /**
- * Distances of query rows to all gallery rows, a block of queries at a time, so that memory stays at
- * `blockRows × m` whatever the number of queries. `visit` gets each block [rows, m] and its first row's
- * number; the block is released when `visit` returns.
+ * Distances of query rows to all gallery rows, a block of queries at a time, so that memory stays within the
+ * budget whatever the number of queries. `visit` gets each block [rows, m] and its first row's number; the block
+ * is released when `visit` returns.
  *
  * @param query [n, dim] float features
  * @param gallery [m, dim] float features, on the same device
@@ -60,16 +97,17 @@ export function forEachDistanceBlock(
   gallery: Tensor,
   metric: Metric,
   visit: (block: Tensor, from: number) => void,
-  blockRows = 256,
+  { budget, normalized = false }: BlockOptions = {},
 ): void {
   checkFeatures(query, gallery);
+  const tall = blockRows(gallery.shape[0], budget);
   torch.noGrad(() =>
     torch.scope(() => {
-      const prepared = prepare(query, gallery, metric);
+      const prepared = prepare(query, gallery, metric, normalized);
       const n = query.shape[0];
-      for (let from = 0; from < n; from += blockRows) {
+      for (let from = 0; from < n; from += tall) {
         torch.scope(() => {
-          visit(blockDistance(prepared, from, Math.min(blockRows, n - from)), from);
+          visit(blockDistance(prepared, from, Math.min(tall, n - from)), from);
         });
       }
     }),

@@ -1,11 +1,16 @@
 export {
+  type BlockOptions,
   buildDist,
   cosineDistance,
+  DEFAULT_BUDGET,
   euclideanDistance,
   forEachDistanceBlock,
   type Metric,
+  normalize,
 } from './distance.js';
 export { type FeatureModel, inferenceOnDataset, type TestBatch } from './inference.js';
+export { type NeighbourOptions, type Neighbours, nearestRows, smallest } from './neighbours.js';
+export { expandFeatures, type QueryExpansionOptions } from './query-expansion.js';
 export { evaluateRank, RankAccumulator, type RankOptions, type RankResult } from './rank.js';
 export {
   type DatasetEvaluator,
@@ -14,4 +19,5 @@ export {
   type ReidEvaluatorOptions,
   type TestProtocol,
 } from './reid-evaluator.js';
+export { type ReRankOptions, reRank } from './rerank.js';
 export { flattenResults, type NestedResults, type Results, resultsTable } from './results.js';
