@@ -39,6 +39,10 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitImage(env, exports);
   InitSerialization(env, exports);
   InitLayout(env, exports);
+  InitDistributedStore(env, exports);
+  InitDistributedGroup(env, exports);
+  InitDistributedHealth(env, exports);
+  InitDistributedReducer(env, exports);
   return exports;
 }
 

@@ -15,5 +15,9 @@ void InitContext(Napi::Env env, Napi::Object exports);
 void InitImage(Napi::Env env, Napi::Object exports);
 void InitSerialization(Napi::Env env, Napi::Object exports);
 void InitLayout(Napi::Env env, Napi::Object exports);
+void InitDistributedStore(Napi::Env env, Napi::Object exports);
+void InitDistributedGroup(Napi::Env env, Napi::Object exports);
+void InitDistributedHealth(Napi::Env env, Napi::Object exports);
+void InitDistributedReducer(Napi::Env env, Napi::Object exports);
 
 }  // namespace rn

@@ -9,6 +9,7 @@ export { enableGrad, inferenceMode, isGradEnabled, noGrad, setGradEnabled } from
 export * as cuda from './cuda.js';
 export { Device, type DeviceLike } from './device.js';
 export { operatorNames, schemas } from './dispatch.js';
+export * as distributed from './distributed/index.js';
 export * from './dtype.js';
 export type { RandomOptions, TensorOptions } from './factories.js';
 export { type Histogram, packHistogram, readHistogram } from './histogram.js';

@@ -127,6 +127,75 @@ export interface Native {
     index: number,
   ): Promise<ImageFailure[]>;
   imageDecode(source: string | Uint8Array): Promise<number | ImageFailure>;
+  // distributed_store.cc
+  storeTcp(
+    host: string,
+    port: number,
+    isServer: boolean,
+    timeoutMs: number,
+  ): Promise<[id: number, port: number]>;
+  storeFile(path: string, processes: number, timeoutMs: number): number;
+  storePrefix(id: number, prefix: string): number;
+  storeClose(id: number): void;
+  storeSet(id: number, key: string, value: Uint8Array): Promise<void>;
+  storeGet(id: number, key: string, timeoutMs: number): Promise<Uint8Array>;
+  storeAdd(id: number, key: string, amount: number): Promise<number>;
+  storeWait(id: number, keys: readonly string[], timeoutMs: number): Promise<void>;
+  storeCheck(id: number, keys: readonly string[]): Promise<boolean>;
+  storeDelete(id: number, key: string): Promise<boolean>;
+  localAddress(host: string, port: number): string;
+  // distributed_group.cc
+  groupNew(
+    store: number,
+    rank: number,
+    size: number,
+    nccl: boolean,
+    timeoutMs: number,
+    address: string,
+    networkInterface: string,
+  ): Promise<number>;
+  groupClose(id: number): void;
+  collective(
+    group: number,
+    name: string,
+    inputs: number[],
+    outputs: number[],
+    number: number,
+    op: number,
+    outputSplits: readonly number[],
+    inputSplits: readonly number[],
+    tag: number,
+  ): number;
+  workWait(id: number): void;
+  workPromise(id: number): Promise<void>;
+  workForget(id: number): void;
+  hasNccl(): boolean;
+  // distributed_health.cc
+  healthStart(
+    store: number,
+    rank: number,
+    size: number,
+    intervalMs: number,
+    lostAfterMs: number,
+    errorFile: string,
+    address: string,
+  ): void;
+  healthStop(failure: string): Promise<void>;
+  healthReport(limitMs: number, orBehind: boolean): string;
+  dieWithParent(): void;
+  // distributed_reducer.cc
+  reducerNew(
+    group: number,
+    parameters: number[],
+    names: readonly string[],
+    bucketBytes: number,
+    firstBucketBytes: number,
+    findUnused: boolean,
+    gradientAsBucketView: boolean,
+  ): number;
+  reducerForward(id: number, sync: boolean): void;
+  reducerBackward(id: number, outputs: number[]): void;
+  reducerClose(id: number): void;
 }
 
 /** A picture that was not loaded. */

@@ -1,0 +1,18 @@
+// Several processes that compute together: stores, process groups, collectives, data-parallel training.
+
+export { firstHost, type Meeting, meetingOf, type Placement, placementOf } from './environment.js';
+export { ProcessGroup, type ReduceOp } from './group.js';
+export {
+  type BackendName,
+  destroyProcessGroup,
+  getRank,
+  getWorldSize,
+  initProcessGroup,
+  isInitialized,
+  newGroup,
+  type ProcessGroupOptions,
+  worldGroup,
+} from './init.js';
+export { allGatherObject, broadcastObject, gatherObject } from './objects.js';
+export { fileStore, Store, type TCPStore, type TcpStoreOptions, tcpStore } from './store.js';
+export { DistributedError, type Work } from './work.js';

@@ -1,0 +1,257 @@
+// Processes find each other and make groups.
+
+import { networkInterfaces } from 'node:os';
+import { native } from '../native.js';
+import { meetingOf, placementOf } from './environment.js';
+import { ProcessGroup } from './group.js';
+import { fileStore, STORE_TIMEOUT, type Store, tcpStore } from './store.js';
+import { DistributedError } from './work.js';
+
+/** `nccl`: CUDA tensors through NCCL and others through Gloo; `gloo`: Gloo only. */
+export type BackendName = 'gloo' | 'nccl';
+
+export interface ProcessGroupOptions {
+  /** Default: `nccl` where this build has it and a CUDA device is there, else `gloo`. */
+  backend?: BackendName;
+  /**
+   * `env://` (default: the variables that torchrun and SLURM set), `tcp://host:port` of rank 0's machine, or
+   * `file:///path` of a file that is new and that all processes see.
+   */
+  initMethod?: string;
+  /** Default: what the environment says. */
+  rank?: number;
+  worldSize?: number;
+  /** Longest time a collective may take, in milliseconds. Default 30 minutes. */
+  timeout?: number;
+  /** Longest wait for the other processes at the start, in milliseconds. Default 5 minutes. */
+  joinTimeout?: number;
+  /**
+   * A rank that has shown no sign of life for so long, in milliseconds, counts as lost, and this process ends if it
+   * cannot go on. Default 60 s.
+   */
+  lostAfter?: number;
+}
+
+const COLLECTIVE_TIMEOUT = 30 * 60_000;
+const HEARTBEAT = 1000;
+const LOST_AFTER = 60_000;
+/** How long the process that keeps the store waits at the end for the others to take their leave. */
+const FAREWELL = 10_000;
+
+interface State {
+  group: ProcessGroup;
+  store: Store;
+  keepsStore: boolean;
+  options: Required<Pick<ProcessGroupOptions, 'backend' | 'timeout'>>;
+  address: string;
+  groups: number;
+}
+
+let state: State | undefined;
+
+/** Whether `initProcessGroup` is done. */
+export function isInitialized(): boolean {
+  return state !== undefined;
+}
+
+/** All processes; throws before `initProcessGroup`. */
+export function worldGroup(): ProcessGroup {
+  if (state === undefined) throw new Error('call initProcessGroup first: this process works alone');
+  return state.group;
+}
+
+/** This process's number, 0 when it works alone. */
+export function getRank(): number {
+  return state?.group.rank ?? 0;
+}
+
+/** How many processes work together, 1 for one that works alone. */
+export function getWorldSize(): number {
+  return state?.group.size ?? 1;
+}
+
+/**
+ * Joins the other processes; every one of them calls it. From then on they watch over each other.
+ *
+ * @throws DistributedError that names the ranks that did not come, or the address that cannot be reached
+ */
+export async function initProcessGroup(options: ProcessGroupOptions = {}): Promise<ProcessGroup> {
+  if (state !== undefined)
+    throw new Error('initProcessGroup was called before: call destroyProcessGroup first');
+  const { initMethod = 'env://', timeout = COLLECTIVE_TIMEOUT, joinTimeout = STORE_TIMEOUT } = options;
+  const placed = options.rank === undefined || options.worldSize === undefined ? placementOf() : undefined;
+  const rank = options.rank ?? placed?.rank;
+  const worldSize = options.worldSize ?? placed?.worldSize;
+  if (rank === undefined || worldSize === undefined) {
+    throw new Error(
+      'initProcessGroup: give rank and worldSize, or set RANK and WORLD_SIZE in the environment',
+    );
+  }
+  if (!Number.isInteger(rank) || rank < 0 || rank >= worldSize) {
+    throw new RangeError(`initProcessGroup: rank ${rank} of ${worldSize} processes`);
+  }
+  const cuda = native.deviceInfo().cudaDevices > 0;
+  const backend = options.backend ?? (cuda && native.hasNccl() ? 'nccl' : 'gloo');
+  const { store, address, keepsStore, where } = await meet(initMethod, rank, worldSize, joinTimeout);
+  await assemble(store, rank, worldSize, joinTimeout);
+  const common = { backend, timeout };
+  const everybody = Array.from({ length: worldSize }, (_, i) => i);
+  const group = await makeGroup(store.prefixed('group/0/'), everybody, rank, common, address);
+  state = { group, store, keepsStore, options: common, address, groups: 1 };
+  const lostAfter = options.lostAfter ?? LOST_AFTER;
+  const errorFile = process.env.REID_NATIVE_ERROR_FILE ?? '';
+  native.healthStart(store.handle, rank, worldSize, HEARTBEAT, lostAfter, errorFile, where);
+  return group;
+}
+
+/** A group of some of the processes. All processes call it, in the same order; null for those that are not in it. */
+export async function newGroup(
+  ranks: readonly number[],
+  options: Partial<Pick<ProcessGroupOptions, 'backend' | 'timeout'>> = {},
+): Promise<ProcessGroup | null> {
+  const { group, store, address } = { ...(worldGroup() && (state as State)) };
+  const members = [...new Set(ranks)].sort((a, b) => a - b);
+  if (members.length !== ranks.length || members.length === 0 || members.some((r) => !(r in group.ranks))) {
+    throw new RangeError(
+      `newGroup: [${ranks.join(', ')}] are not different ranks from 0 to ${group.size - 1}`,
+    );
+  }
+  const number = (state as State).groups++;
+  const position = members.indexOf(group.rank);
+  if (position < 0) return null;
+  const common = { ...(state as State).options, ...options };
+  return makeGroup(store.prefixed(`group/${number}/`), members, position, common, address);
+}
+
+/**
+ * Takes leave of the other processes and ends the connections of the group of all. Groups made by `newGroup` end by
+ * their own `close`.
+ *
+ * @param failure why this process ends early: the others' errors quote it
+ */
+export async function destroyProcessGroup(failure = ''): Promise<void> {
+  if (state === undefined) return;
+  const { group, store, keepsStore } = state;
+  state = undefined;
+  // A process that is cut off must be able to end, too.
+  await Promise.race([native.healthStop(failure.replaceAll('\n', ' ')), pause(FAREWELL / 5)]);
+  if (failure === '') {
+    const others = group.ranks.filter((rank) => rank !== group.rank).map((rank) => `bye/${rank}`);
+    try {
+      if (!keepsStore) await store.set(`bye/${group.rank}`, '');
+      else if (others.length > 0) await store.wait(others, FAREWELL);
+    } catch {
+      // They ended in another way.
+    }
+  } else if (keepsStore && group.size > 1) {
+    await pause(3 * HEARTBEAT); // the others come and read
+  }
+  group.close();
+  store.close();
+}
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms).unref());
+
+interface Met {
+  store: Store;
+  /** This machine's address as the others see it. */
+  address: string;
+  keepsStore: boolean;
+  /** Where the store is, for messages. */
+  where: string;
+}
+
+async function meet(method: string, rank: number, worldSize: number, timeout: number): Promise<Met> {
+  if (method.startsWith('file://')) {
+    const path = new URL(method).pathname;
+    return {
+      store: fileStore(path, worldSize, timeout),
+      address: ownAddress(),
+      keepsStore: false,
+      where: path,
+    };
+  }
+  const { host, port } = method === 'env://' ? meetingOf() : parseTcp(method);
+  const where = `${host}:${port}`;
+  // torchrun's agent keeps a store of its own at that address.
+  const isServer =
+    rank === 0 && !(method === 'env://' && process.env.TORCHELASTIC_USE_AGENT_STORE === 'True');
+  try {
+    const address = native.localAddress(host, port);
+    const store: Store = await tcpStore(host, port, { isServer, timeout });
+    const attempt = process.env.TORCHELASTIC_RESTART_COUNT;
+    return {
+      store: attempt === undefined ? store : store.prefixed(`attempt/${attempt}/`),
+      address,
+      keepsStore: isServer,
+      where,
+    };
+  } catch (cause) {
+    const what = isServer ? `cannot open the store at ${where}` : `cannot reach rank 0 at ${where}`;
+    const detail = cause instanceof Error ? cause.message : String(cause);
+    throw new DistributedError(`rank ${rank} ${what}: ${detail}`, { cause });
+  }
+}
+
+function parseTcp(method: string): { host: string; port: number } {
+  const match = /^tcp:\/\/(?:\[([^\]]+)\]|([^:/]+)):(\d+)\/?$/.exec(method);
+  const port = Number(match?.[3]);
+  if (match === null || port < 1 || port > 65535) {
+    throw new Error(`'${method}' is no address to meet at: expected env://, tcp://HOST:PORT or file:///PATH`);
+  }
+  return { host: (match[1] ?? match[2])!, port };
+}
+
+/** This machine's first address on a network, where there is no other process's address to go by. */
+function ownAddress(): string {
+  const addresses = Object.values(networkInterfaces()).flatMap((all) => all ?? []);
+  return addresses.find(({ family, internal }) => family === 'IPv4' && !internal)?.address ?? '127.0.0.1';
+}
+
+/** Waits until all processes have reached the store. */
+async function assemble(store: Store, rank: number, worldSize: number, timeout: number): Promise<void> {
+  const keys = Array.from({ length: worldSize }, (_, i) => `joined/${i}`);
+  await store.set(keys[rank]!, '');
+  try {
+    await store.wait(keys, timeout);
+  } catch (cause) {
+    const absent: number[] = [];
+    for (const [i, key] of keys.entries()) {
+      // The store itself may be what is gone.
+      if (!(await store.check([key]).catch(() => false))) absent.push(i);
+    }
+    const who = absent.length === 1 ? `rank ${absent[0]} has` : `ranks ${absent.join(', ')} have`;
+    throw new DistributedError(
+      `${who} not come within ${Math.round(timeout / 1000)} s, of ${worldSize} processes; this is rank ${rank}. Are ` +
+        'all of them started, with the same number of processes and the same address?',
+      { cause },
+    );
+  }
+}
+
+async function makeGroup(
+  store: Store,
+  members: readonly number[],
+  position: number,
+  { backend, timeout }: { backend: BackendName; timeout: number },
+  address: string,
+): Promise<ProcessGroup> {
+  const { handle } = store;
+  const nccl = backend === 'nccl';
+  const networkInterface = process.env.GLOO_SOCKET_IFNAME ?? '';
+  try {
+    const id = await native.groupNew(
+      handle,
+      position,
+      members.length,
+      nccl,
+      timeout,
+      address,
+      networkInterface,
+    );
+    return new ProcessGroup(id, position, members, store);
+  } catch (cause) {
+    const detail = cause instanceof Error ? cause.message : String(cause);
+    throw new DistributedError(`the processes do not get connected: ${detail}`, { cause });
+  }
+}

@@ -1,0 +1,32 @@
+// One rank of failures.test.ts: node failures_rank.js MODE
+import * as torch from '../../src/torch/index.js';
+import { report } from './ranks.js';
+
+const { distributed: dist } = torch;
+torch.setNumThreads(1);
+const mode = process.argv[2];
+const options = { absent: { joinTimeout: 1000 }, stopped: { lostAfter: 2500 }, behind: { timeout: 2500 } };
+
+async function run(): Promise<void> {
+  const group = await dist.initProcessGroup({ backend: 'gloo', ...options[mode as keyof typeof options] });
+  await group.barrier();
+  if (group.rank === 1) {
+    if (mode === 'killed') process.kill(process.pid, 'SIGKILL');
+    if (mode === 'stopped') process.kill(process.pid, 'SIGSTOP');
+    if (mode === 'fails') {
+      await dist.destroyProcessGroup('the sky\nis falling');
+      process.exit(3);
+    }
+    if (mode === 'behind') await new Promise((resolve) => setTimeout(resolve, 6000));
+  }
+  const work = group.allReduce(torch.ones([4]));
+  if (mode === 'fails') await work;
+  else work.wait();
+}
+
+try {
+  await run();
+} catch (error) {
+  await report(`${(error as Error).name}: ${(error as Error).message}`);
+}
+process.exit(4);
