@@ -103,7 +103,7 @@ export class VisionTransformer extends CameraBackbone {
     this.pos_embed = zeros(1, this.positionPrefix + this.grid[0] * this.grid[1], dim);
     if (cameras > 0) this.sie_embed = zeros(cameras, 1, dim);
     this.patch_embed = patchEmbed;
-    this.pos_drop = new torch.nn.Dropout(options.drop);
+    this.pos_drop = new torch.nn.Dropout(options.drop ?? 0);
     if (preNorm) this.norm_pre = new torch.nn.LayerNorm(dim, { eps: normEps });
     this.blocks = makeBlocks(options, normEps);
     this.norm = new torch.nn.LayerNorm(dim, { eps: normEps });
