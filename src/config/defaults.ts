@@ -14,6 +14,11 @@ export const DEFAULTS = {
   MODEL: {
     /** `cpu`, `cuda` or `cuda:N`. */
     DEVICE: 'cuda',
+    /**
+     * Layout of maps in training and prediction: `contiguous` (one channel after the other), `channels_last` (the
+     * channels of a pixel together), or `auto`, the faster one for this model and device; not a FastReID key.
+     */
+    MEMORY_FORMAT: 'auto',
     /** Name in the meta-architecture registry. */
     META_ARCHITECTURE: 'Baseline',
     /** Module paths kept frozen for the first `SOLVER.FREEZE_ITERS` iterations. */

@@ -11,6 +11,7 @@ export const OUR_KEYS: ReadonlyMap<string, unknown> = new Map<string, unknown>([
   ['MODEL.BACKBONE.SIE_CAMERAS', 0],
   ['MODEL.BACKBONE.TOKENS', 'cls'],
   ['MODEL.HEADS.NORM_SPLIT', 1],
+  ['MODEL.MEMORY_FORMAT', 'auto'],
   ['SOLVER.AMP.DTYPE', 'auto'],
   ['SOLVER.EMA.ENABLED', false],
   ['SOLVER.EMA.MOMENTUM', 0.999],

@@ -1,7 +1,7 @@
 import type { Config } from '../config/index.js';
 import { type ImageSource, loadImages } from '../data/index.js';
 import { logger } from '../logger.js';
-import { buildModel, deploy, type MetaArch } from '../modeling/index.js';
+import { applyMemoryFormat, buildModel, deploy, type MetaArch } from '../modeling/index.js';
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
 import { Checkpointer } from './checkpoint.js';
@@ -45,6 +45,7 @@ export class DefaultPredictor {
     else logger.warn('MODEL.WEIGHTS is empty: the features come from an untrained model');
     model.eval();
     if (options.deploy) deploy(model);
+    applyMemoryFormat(model, own);
     return new DefaultPredictor(own.freeze(), model);
   }
 

@@ -16,7 +16,7 @@ import {
   resultsTable,
 } from '../evaluation/index.js';
 import { logger } from '../logger.js';
-import { buildModel, type MetaArch } from '../modeling/index.js';
+import { applyMemoryFormat, buildModel, type MetaArch } from '../modeling/index.js';
 import {
   asksForFreezing,
   buildLrScheduler,
@@ -98,6 +98,7 @@ export class DefaultTrainer extends TrainerBase {
     this.cfg = self.autoScaleHyperparams(resolved, this.dataLoader.dataset.numClasses);
     this.model = self.buildModel(this.cfg);
     this.model.prepareTraining();
+    applyMemoryFormat(this.model, this.cfg);
     this.optimizer = self.buildOptimizer(this.cfg, this.model);
     this.stepper = this.buildStepper();
     this.maxEpoch = this.cfg.SOLVER.MAX_EPOCH;
@@ -351,6 +352,7 @@ export class DefaultTrainer extends TrainerBase {
     resolved.MODEL.BACKBONE.PRETRAIN = false;
     const model = this.buildModel(resolved);
     await new Checkpointer(model).load(resolved.MODEL.WEIGHTS);
+    applyMemoryFormat(model, resolved);
     return this.test(resolved, model);
   }
 

@@ -73,6 +73,7 @@ export { POOLING_REGISTRY, type PoolLayer } from './layers/pooling.js';
 export { SplitAttentionConv2d, type SplitAttentionOptions } from './layers/split_attention.js';
 export { SqueezeExcite } from './layers/squeeze_excite.js';
 export * from './losses/index.js';
+export { applyMemoryFormat } from './memory_format.js';
 export { Baseline, type BaselineOptions } from './meta_arch/baseline.js';
 export {
   buildModel,

@@ -19,7 +19,7 @@ export class Identity extends torch.nn.Module {
 /** `[N, C, H, W]` to `[N, C·H·W, 1, 1]`. */
 export class Flatten extends torch.nn.Module {
   protected override forward(x: Tensor): Tensor {
-    return x.view([x.shape[0], -1, 1, 1]);
+    return x.reshape([x.shape[0], -1, 1, 1]);
   }
 }
 
