@@ -34,7 +34,7 @@ async function run(names: string[], flags: EmbedFlags): Promise<void> {
   }
   const cfg = await predictorConfig('embed', flags);
   await importExtensions(flags.import);
-  const set = await embedImages(cfg, await chooseImages(names, flags), flags);
+  const set = await embedImages(cfg, await chooseImages(cfg, names, flags), flags);
   const { saveFeatures } = await import('../retrieval/index.js');
   saveFeatures(flags.out, set);
   const [n, dim] = set.features.shape;

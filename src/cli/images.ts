@@ -1,4 +1,5 @@
 import { Option } from 'commander';
+import type { Config } from '../config/index.js';
 import type { ImageItem } from '../data/index.js';
 import type { FeatureSet } from '../retrieval/index.js';
 import { UsageError } from './errors.js';
@@ -22,7 +23,7 @@ export function imageOptions(): Option[] {
       '--list <file>',
       'file with an image a line: path, or path, identity and camera, parted by tabs',
     ),
-    new Option('--dataset <name>', 'images of a data set, by the name that DATASETS.TESTS has for it'),
+    new Option('--dataset <name>', 'images of a data set, by the name that DATASETS.TESTS has for it (also folder:PATH)'),
     new Option('--split <split>', "which of the data set's images; test is query and gallery")
       .choices(SPLITS)
       .default('test'),
@@ -30,13 +31,17 @@ export function imageOptions(): Option[] {
 }
 
 /** The images that arguments and options name: exactly one of arguments, `--list` and `--dataset`. */
-export async function chooseImages(names: readonly string[], flags: ImageFlags): Promise<ImageSet> {
+export async function chooseImages(
+  cfg: Config,
+  names: readonly string[],
+  flags: ImageFlags,
+): Promise<ImageSet> {
   const given = [names.length > 0, flags.list !== undefined, flags.dataset !== undefined];
   if (given.filter(Boolean).length !== 1) {
     throw new UsageError('name images, or give --list FILE, or --dataset NAME');
   }
   const { findImages, readImageList } = await import('../data/index.js');
-  if (flags.dataset !== undefined) return ofDataset(flags.dataset, flags.split);
+  if (flags.dataset !== undefined) return ofDataset(cfg, flags.dataset, flags.split);
   if (flags.list === undefined) return { paths: findImages(names) };
   const images = readImageList(flags.list);
   const column = (key: 'identity' | 'camera'): string[] | undefined =>
@@ -44,9 +49,9 @@ export async function chooseImages(names: readonly string[], flags: ImageFlags):
   return { paths: images.map(({ path }) => path), identities: column('identity'), cameras: column('camera') };
 }
 
-async function ofDataset(name: string, split: Split): Promise<ImageSet> {
-  const { DATASET_REGISTRY } = await import('../data/index.js');
-  const dataset = new (DATASET_REGISTRY.get(name))();
+async function ofDataset(cfg: Config, name: string, split: Split): Promise<ImageSet> {
+  const { openDataset, ownOptions } = await import('../data/index.js');
+  const dataset = openDataset(name, { own: ownOptions(cfg) });
   if (split !== 'test') return labelled(dataset[split]);
   const { images, trials, cameras } = dataset.testSet();
   return { ...labelled(images), protocol: { trials, cameras } };

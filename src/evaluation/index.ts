@@ -7,6 +7,7 @@ export {
   forEachDistanceBlock,
   type Metric,
   normalize,
+  parseMetric,
 } from './distance.js';
 export { type FeatureModel, inferenceOnDataset, type TestBatch } from './inference.js';
 export { type NeighbourOptions, type Neighbours, nearestRows, smallest } from './neighbours.js';
