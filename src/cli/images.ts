@@ -23,7 +23,10 @@ export function imageOptions(): Option[] {
       '--list <file>',
       'file with an image a line: path, or path, identity and camera, parted by tabs',
     ),
-    new Option('--dataset <name>', 'images of a data set, by the name that DATASETS.TESTS has for it (also folder:PATH)'),
+    new Option(
+      '--dataset <name>',
+      'images of a data set, by the name that DATASETS.TESTS has for it (also folder:PATH)',
+    ),
     new Option('--split <split>', "which of the data set's images; test is query and gallery")
       .choices(SPLITS)
       .default('test'),

@@ -15,6 +15,14 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<Command> }
     summary: 'compute the features of images',
     load: async () => (await import('./embed.js')).embedCommand(),
   },
+  evaluate: {
+    summary: 'evaluate features that embed has written',
+    load: async () => (await import('./evaluate.js')).evaluateCommand(),
+  },
+  search: {
+    summary: 'find the nearest images of an index',
+    load: async () => (await import('./search.js')).searchCommand(),
+  },
   config: {
     summary: 'print the merged configuration or the learning-rate schedule',
     load: async () => (await import('./config.js')).configCommand(),

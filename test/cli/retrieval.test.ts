@@ -3,8 +3,10 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { Checkpointer } from '../../src/engine/index.js';
-import { buildModel } from '../../src/modeling/index.js';
+import sharp from 'sharp';
+import type { Config } from '../../src/config/index.js';
+import { Checkpointer, DefaultTrainer } from '../../src/engine/index.js';
+import { buildModel, type MetaArch } from '../../src/modeling/index.js';
 import { loadFeatures } from '../../src/retrieval/index.js';
 import { tinyConfig, writeTinySet } from '../engine/tiny.js';
 import { repoRoot } from '../support/paths.js';
@@ -27,6 +29,12 @@ async function succeed(...args: string[]): Promise<string> {
 }
 const run = (...args: string[]): Promise<Run> =>
   reidNative(args, { FASTREID_DATASETS: data, OMP_NUM_THREADS: '1' });
+
+async function loaded(cfg: Config): Promise<MetaArch> {
+  const network = buildModel(cfg, () => {});
+  await new Checkpointer(network).load(cfg.MODEL.WEIGHTS);
+  return network;
+}
 
 before(async () => {
   await writeTinySet(data);
@@ -72,4 +80,59 @@ test('embed of a folder and of a pattern: the same images', async () => {
   assert.deepEqual(one.paths, [1, 2, 3, 4, 5, 6].map(image));
   assert.deepEqual(one.features.toArray(), other.features.toArray());
   assert.equal(one.identities, undefined);
+});
+
+test('evaluate gives what the model gives, from its features alone', async () => {
+  const cfg = tinyConfig(folder, ['MODEL.WEIGHTS', at('weights.pth'), 'OUTPUT_DIR', at('logs')]);
+  process.env.FASTREID_DATASETS = data;
+  const results = (await DefaultTrainer.test(cfg, await loaded(cfg))) as Record<string, number>;
+  const stdout = await succeed('evaluate', '--features', at('emoji.safetensors'));
+  const [head, , row] = stdout.split('\n').map((line) => line.split('|').map((cell) => cell.trim()));
+  assert.equal(head[2], 'Rank-1');
+  head.slice(2, -1).forEach((name, i) => {
+    assert.equal(row[i + 2], results[name].toFixed(2), name);
+  });
+});
+
+test('evaluate of a gallery and queries in two files', async () => {
+  const split = (name: string): Promise<string> =>
+    succeed('embed', '--dataset', 'EmojiReID', '--split', name, ...model, '--out', at(`${name}.safetensors`));
+  await split('query');
+  await split('gallery');
+  const both = await succeed(
+    'evaluate',
+    '--features',
+    at('gallery.safetensors'),
+    '--query',
+    at('query.safetensors'),
+  );
+  const whole = await succeed('evaluate', '--features', at('emoji.safetensors'));
+  const numbers = (text: string): string[] => text.split('\n')[2].split('|').slice(2);
+  assert.deepEqual(numbers(both), numbers(whole));
+  const euclid = await succeed('evaluate', '--features', at('emoji.safetensors'), 'TEST.METRIC', 'euclidean');
+  assert.match(euclid, /mAP/);
+});
+
+test('evaluate says what to do about features without identities', async () => {
+  await succeed('embed', image(1), image(2), ...model, '--out', at('bare.safetensors'));
+  const { code, stderr } = await run('evaluate', '--features', at('bare.safetensors'));
+  assert.equal(code, 1);
+  assert.match(stderr, /do not say whose they are.*embed a data set/);
+});
+
+test('search prints the nearest, the image itself first, and draws them', async () => {
+  const out = at('found');
+  const stdout = await succeed(
+    ...['search', '--index', at('emoji.safetensors'), image(2), image(5), ...model],
+    ...['--top', '3', '--out', out],
+  );
+  const lines = stdout.split('\n');
+  assert.equal(lines[0], image(2));
+  assert.match(lines[1], /^ {2}-?0\.0000\t.*0002_c1s1_000001_01\.jpg\t2\t0$/);
+  assert.equal(lines[5], image(5));
+  const png = join(out, '2-0005_c1s1_000001_01.png');
+  assert.equal(lines[9], `  drawn: ${png}`);
+  const { width, height, format } = await sharp(png).metadata();
+  assert.equal(format, 'png');
+  assert.ok(width > 4 * 160 && height > 200, `${width} × ${height}`);
 });

@@ -13,7 +13,7 @@ test('help lists the commands, whichever way it is asked for', async () => {
     const { code, stdout, stderr } = await reidNative(args);
     assert.equal(code, 0);
     assert.equal(stderr, '');
-    for (const command of ['train', 'embed', 'config', 'model', 'prepare', 'doctor'])
+    for (const command of ['train', 'embed', 'evaluate', 'search', 'config', 'model', 'prepare', 'doctor'])
       assert.match(stdout, new RegExp(command));
   }
 });
@@ -34,7 +34,7 @@ test('help does not load libtorch', () => {
 });
 
 test('each command has its help', async () => {
-  for (const command of ['train', 'embed', 'config', 'model', 'prepare', 'doctor']) {
+  for (const command of ['train', 'embed', 'evaluate', 'search', 'config', 'model', 'prepare', 'doctor']) {
     const { code, stdout } = await reidNative([command, '--help']);
     assert.equal(code, 0, command);
     assert.match(stdout, new RegExp(`Usage: reid-native ${command}`));
