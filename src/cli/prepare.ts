@@ -14,9 +14,9 @@ function positiveInteger(text: string): number {
 }
 
 /** Shows progress: a bar on a terminal, a line every fifth of the way elsewhere. */
-function progressReporter(): { update: (done: number, total: number) => void; stop: () => void } {
+function progressReporter(verb: string): { update: (done: number, total: number) => void; stop: () => void } {
   if (process.stdout.isTTY) {
-    const bar = new SingleBar({ format: 'Rendering [{bar}] {value}/{total} pictures, {eta_formatted} left' });
+    const bar = new SingleBar({ format: `${verb} [{bar}] {value}/{total} pictures, {eta_formatted} left` });
     let started = false;
     return {
       update: (done, total) => {
@@ -31,7 +31,7 @@ function progressReporter(): { update: (done: number, total: number) => void; st
   return {
     update: (done, total) => {
       const fifths = Math.floor((5 * done) / total);
-      if (fifths > printed) console.log(`Rendering: ${done}/${total} pictures`);
+      if (fifths > printed) console.log(`${verb}: ${done}/${total} pictures`);
       printed = Math.max(printed, fifths);
     },
     stop: () => {},
@@ -41,7 +41,7 @@ function progressReporter(): { update: (done: number, total: number) => void; st
 async function prepareEmojiSet(options: EmojiOptions): Promise<void> {
   const { prepareEmoji } = await import('../data/emoji.js');
   const { datasetsRoot } = await import('../data/datasets/base.js');
-  const progress = progressReporter();
+  const progress = progressReporter('Rendering');
   const begin = performance.now();
   try {
     const { folder, counts, skipped } = await prepareEmoji({
@@ -61,6 +61,27 @@ async function prepareEmojiSet(options: EmojiOptions): Promise<void> {
   }
 }
 
+async function prepareCuhk03Set(options: { root?: string }): Promise<void> {
+  const { prepareCuhk03 } = await import('../data/cuhk03.js');
+  const { datasetsRoot } = await import('../data/datasets/base.js');
+  const progress = progressReporter('Writing');
+  try {
+    const root = options.root ?? datasetsRoot();
+    const { folders } = await prepareCuhk03({ root, onProgress: progress.update });
+    progress.stop();
+    for (const { path, images } of folders) {
+      console.log(images > 0 ? `Wrote ${images} pictures to ${path}` : `Already there: ${path}`);
+    }
+  } finally {
+    progress.stop();
+  }
+}
+
+const ROOT_OPTION = [
+  '--root <folder>',
+  'folder that holds the datasets (default: $FASTREID_DATASETS, else datasets)',
+] as const;
+
 /** `reid-native prepare`: makes datasets that need making. */
 export function prepareCommand(): Command {
   const command = new Command('prepare').description('make a dataset');
@@ -69,7 +90,7 @@ export function prepareCommand(): Command {
     .description(
       'render EmojiReID, the demo set: 1,193 emoji as six vendors draw them, 6,997 pictures, in the shape of Market-1501',
     )
-    .option('--root <folder>', 'folder that holds the datasets (default: $FASTREID_DATASETS, else datasets)')
+    .option(...ROOT_OPTION)
     .option(
       '--limit <n>',
       'only the first n identities to train on and the first n to test on',
@@ -77,5 +98,10 @@ export function prepareCommand(): Command {
     )
     .option('--force', 'render again even when the folder is complete')
     .action(prepareEmojiSet);
+  command
+    .command('cuhk03')
+    .description("write CUHK03's pictures, which its authors give in one MATLAB file, as PNG files")
+    .option(...ROOT_OPTION)
+    .action(prepareCuhk03Set);
   return command;
 }

@@ -31,8 +31,6 @@ function names(text: string): Gap['asks'] {
   return (value) => (Array.isArray(value) ? value : [value]).some((name) => missing.includes(name));
 }
 
-const DATASETS = names('CUHK03');
-
 const OPTIMIZERS = names('Adafactor LBFGS Muon SparseAdam');
 
 const GAPS: readonly Gap[] = [
@@ -42,8 +40,6 @@ const GAPS: readonly Gap[] = [
   { key: 'INPUT.AUTOAUG.ENABLED', asks: on, what: 'AutoAugment' },
   { key: 'INPUT.AUGMIX.ENABLED', asks: on, what: 'AugMix' },
   { key: 'INPUT.RPT.ENABLED', asks: on, what: 'random patches' },
-  { key: 'DATASETS.NAMES', asks: DATASETS, what: 'the reader of this data set' },
-  { key: 'DATASETS.TESTS', asks: DATASETS, what: 'the reader of this data set' },
   { key: 'SOLVER.OPT', asks: OPTIMIZERS, what: 'this optimizer' },
   { key: 'TEST.METRIC', asks: names('jaccard'), what: 'this distance' },
   { key: 'TEST.ROC.ENABLED', asks: on, what: 'ROC' },

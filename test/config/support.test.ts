@@ -30,7 +30,6 @@ test('what there is may be used', () => {
 
 test('what is missing is refused by name', () => {
   const cases: [string, string][] = [
-    ['DATASETS.NAMES', '("Market1501", "CUHK03")'],
     ['INPUT.AUTOAUG.ENABLED', 'True'],
     ['SOLVER.OPT', 'LBFGS'],
     ['TEST.RERANK.ENABLED', 'True'],

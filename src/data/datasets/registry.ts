@@ -1,5 +1,6 @@
 import { Registry } from '../../registry.js';
 import type { DatasetClass } from './base.js';
+import { CUHK03 } from './cuhk03.js';
 import { EmojiReID } from './emoji-reid.js';
 import { DukeMTMC, Market1501, VeRi } from './market1501.js';
 import { MSMT17 } from './msmt17.js';
@@ -14,6 +15,7 @@ const DATASETS: Record<string, DatasetClass> = {
   Market1501,
   DukeMTMC,
   MSMT17,
+  ...CUHK03,
   VeRi,
   ...VEHICLE_ID,
   ...VERI_WILD,
