@@ -3,6 +3,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { after, test } from 'node:test';
+import { getCfg } from '../../src/config/index.js';
+import { buildReidTestLoader, buildReidTrainLoader } from '../../src/data/build.js';
 import { CommDataset } from '../../src/data/dataset.js';
 import {
   DATASET_REGISTRY,
@@ -77,6 +79,42 @@ test('the statistics are FastReID’s table', () => {
     ].join('\n'),
   );
   assert.match(dataset.showTest(), /\| query {4}\| 1 {7}\| 1 .*\n\| gallery {2}\| 2 {7}\| 2 /);
+});
+
+test('several data sets are trained on together, each with its table, test parts too with COMBINEALL', async () => {
+  const root = makeRoot('Market-1501-v15.09.15', FILES);
+  for (const [name, list] of Object.entries(FILES)) {
+    mkdirSync(join(root, 'DukeMTMC-reID', name), { recursive: true });
+    for (const file of list) writeFileSync(join(root, 'DukeMTMC-reID', name, file), '');
+  }
+  const cfg = getCfg().mergeFromList(
+    'MODEL.DEVICE cpu SOLVER.IMS_PER_BATCH 2 DATASETS.NAMES ("Market1501","DukeMTMC") DATASETS.COMBINEALL True'.split(
+      ' ',
+    ),
+  );
+  const tables: string[] = [];
+  const train = buildReidTrainLoader(cfg, { root, seed: 0, log: (table) => tables.push(table) });
+  // 3 pictures to train on and 2 without distractors of each; nobody is the same person in two data sets.
+  assert.deepEqual([train.dataset.length, train.dataset.numClasses, train.dataset.numCameras], [10, 6, 10]);
+  await train.close();
+  for (const name of ['Market1501', 'DukeMTMC']) {
+    const { loader } = buildReidTestLoader(cfg, name, { root, log: (table) => tables.push(table) });
+    await loader.close();
+  }
+  assert.deepEqual(
+    tables.map((table) =>
+      table
+        .replaceAll(/ +/g, ' ')
+        .split('\n')
+        .filter((line) => !/^\| subset|^\|:/.test(line)),
+    ),
+    [
+      ['=> Loaded Market1501', '| train | 3 | 5 | 5 |'],
+      ['=> Loaded DukeMTMC', '| train | 3 | 5 | 5 |'],
+      ['=> Loaded Market1501', '| query | 1 | 1 | 1 |', '| gallery | 2 | 2 | 2 |'],
+      ['=> Loaded DukeMTMC', '| query | 1 | 1 | 1 |', '| gallery | 2 | 2 | 2 |'],
+    ],
+  );
 });
 
 test('a missing folder is an error that shows the expected layout', () => {

@@ -255,3 +255,41 @@ test('VERI-Wild is read by its lists, cameras from vehicle_info.txt', (t) => {
   assert.throws(() => dataset.gallery, /does not name the camera of 00002\/000009.jpg \(line 1/);
   assert.throws(() => open('MediumVeRiWild', root).query, /test_5000_query.txt' does not exist/);
 });
+
+test('an empty list is named', (t) => {
+  const root = rootWith(t, [
+    'MSMT17_V1/train/.keep',
+    'MSMT17_V1/test/.keep',
+    ...['train', 'val', 'query', 'gallery'].map((name): [string, string] => [
+      `MSMT17_V1/list_${name}.txt`,
+      '\n',
+    ]),
+    'vehicleid/image/.keep',
+    'vehicleid/train_test_split/train_list.txt',
+    'VERI-Wild/images/.keep',
+    'VERI-Wild/train_test_split/train_list.txt',
+    'VERI-Wild/train_test_split/vehicle_info.txt',
+    'AirportALERT/filepath.txt',
+  ]);
+  for (const [name, list] of [
+    ['MSMT17', 'list_train.txt'],
+    ['VehicleID', 'train_list.txt'],
+    ['VeRiWild', 'train_list.txt'],
+    ['AirportALERT', 'filepath.txt'],
+  ]) {
+    assert.throws(() => open(name, root).train, new RegExp(`${name}: '.*${list}' lists no pictures`));
+  }
+});
+
+test('COMBINEALL adds every test picture once: of VehicleID those of all vehicles', (t) => {
+  const root = rootWith(t, [
+    'vehicleid/image/.keep',
+    ['vehicleid/train_test_split/train_list.txt', '0000100 7\n'],
+    ['vehicleid/train_test_split/test_list_800.txt', '1 100\n2 100\n3 101\n4 101\n5 101\n'],
+  ]);
+  const { train } = open('SmallVehicleID', root, true);
+  assert.deepEqual(
+    train.map(({ pid }) => pid),
+    ['vehicleid_7', ...[100, 100, 101, 101, 101].map((pid) => `vehicleid_test_${pid}`)],
+  );
+});

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import type { Label } from '../labels.js';
+import { numberedLines } from './files.js';
 import { pipeTable } from './table.js';
 
 /** One picture of a dataset. */
@@ -115,6 +116,13 @@ export abstract class ImageDataset {
     for (const path of paths) {
       if (!existsSync(path)) throw new Error(`${this.title}: '${path}' does not exist.\n${help}`);
     }
+  }
+
+  /** The lines of a list of pictures, numbered from 1. Throws when there is none. */
+  protected linesOf(list: string): { line: string; number: number }[] {
+    const lines = numberedLines(list);
+    if (lines.length === 0) throw new Error(`${this.title}: '${list}' lists no pictures`);
+    return lines;
   }
 
   /** Table of the training set, as FastReID prints it. */

@@ -1,7 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type DatasetOptions, ImageDataset, type ImageItem } from './base.js';
-import { numberedLines } from './files.js';
 
 const VERSIONS = [
   { folder: 'MSMT17_V1', train: 'train', test: 'test' },
@@ -48,7 +47,7 @@ export class MSMT17 extends ImageDataset {
 
   #read(name: string, folder: string): ImageItem[] {
     const list = this.#list(name);
-    return numberedLines(list).map(({ line, number }) => {
+    return this.linesOf(list).map(({ line, number }) => {
       const match = /^(\S+) (\d+)$/.exec(line);
       const camera = match?.[1].split('_')[2];
       if (match === null || camera === undefined || !/^\d+$/.test(camera)) {

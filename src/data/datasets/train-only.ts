@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type DatasetClass, type DatasetOptions, ImageDataset, type ImageItem } from './base.js';
-import { filesBelow, numberedLines } from './files.js';
+import { filesBelow } from './files.js';
 
 /** A data set that FastReID only trains on: how its files say who is on them. */
 interface TrainOnlyLayout {
@@ -224,7 +224,7 @@ export class AirportALERT extends TrainOnlyDataset {
   protected override readTrain(): ImageItem[] {
     const list = join(this.#folder, 'filepath.txt');
     const items: ImageItem[] = [];
-    for (const { line, number } of numberedLines(list)) {
+    for (const { line, number } of this.linesOf(list)) {
       const parts = line.split('\\');
       const [camid, pid] = parts;
       if (parts.length < 3 || !/^\d+$/.test(pid)) {

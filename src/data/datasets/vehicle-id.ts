@@ -9,7 +9,6 @@ import {
   type TestSet,
   type Trial,
 } from './base.js';
-import { numberedLines } from './files.js';
 
 /** Divisions into queries and gallery that papers average over. */
 const TRIALS = 10;
@@ -76,7 +75,7 @@ export abstract class VehicleIdSplit extends ImageDataset {
   #read(name: string): ImageItem[] {
     const list = join(this.#lists, name);
     this.require([list], "It is part of VehicleID's train_test_split.");
-    return numberedLines(list).map(({ line, number }) => {
+    return this.linesOf(list).map(({ line, number }) => {
       const match = /^(\d+) (\d+)$/.exec(line);
       if (match === null) {
         throw new Error(`${this.constructor.name}: line ${number} of '${list}' is not '<picture> <vehicle>'`);

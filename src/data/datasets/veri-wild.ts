@@ -46,7 +46,7 @@ export abstract class VeRiWildSplit extends ImageDataset {
     this.require([list], "It is part of VERI-Wild's train_test_split.");
     this.#cameras ??= this.#readCameras();
     const cameras = this.#cameras;
-    return numberedLines(list).map(({ line, number }) => {
+    return this.linesOf(list).map(({ line, number }) => {
       const match = /^(\d+)\/([^/.]+)/.exec(line);
       if (match === null) {
         throw new Error(`${this.constructor.name}: line ${number} of '${list}' is not <vehicle>/<picture>`);
