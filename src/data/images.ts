@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import type { Sharp } from 'sharp';
 import {
@@ -9,19 +10,13 @@ import {
 } from '../torch/image.js';
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
+import { decodeBmp, isBmp, type RawImage } from './bmp.js';
 
 export type { ImageSource } from '../torch/image.js';
 
 export interface LoadOptions {
   /** Native threads that decode (DATALOADER.NUM_WORKERS); no more than the machine has cores are used. */
   workers?: number;
-}
-
-/** RGB bytes, height × width × 3. */
-interface RawImage {
-  data: Uint8Array;
-  height: number;
-  width: number;
 }
 
 function nameOf(source: ImageSource): string {
@@ -50,10 +45,13 @@ async function openWithSharp(source: ImageSource): Promise<Sharp> {
 }
 
 /**
- * Decodes by sharp whatever it reads: transparency is flattened on white, EXIF orientation honoured, grey, CMYK,
+ * Decodes by sharp whatever it reads, and Windows bitmaps, which it does not: transparency is flattened on white, EXIF orientation honoured, grey, CMYK,
  * palette and 16-bit pictures become 8-bit RGB.
  */
 async function decodeWithSharp(source: ImageSource): Promise<RawImage> {
+  if (typeof source !== 'string' ? isBmp(source) : source.toLowerCase().endsWith('.bmp')) {
+    return decodeBmp(typeof source === 'string' ? await readFile(source) : source);
+  }
   const image = await openWithSharp(source);
   const { data, info } = await image
     .autoOrient()

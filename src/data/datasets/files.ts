@@ -3,7 +3,7 @@ import { join } from 'node:path';
 
 /** Whether a file's name says that it is a picture. */
 export function isPicture(name: string): boolean {
-  return /\.(jpe?g|png|webp|gif|tiff?|avif)$/i.test(name);
+  return /\.(jpe?g|png|bmp|webp|gif|tiff?|avif)$/i.test(name);
 }
 
 /** Paths of all files below `folder`, relative to it with `/` between their parts, sorted by code point. */
