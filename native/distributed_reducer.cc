@@ -1,4 +1,6 @@
 // Gradients averaged over processes while backward runs: libtorch's own reducer.
+#include <torch/csrc/distributed/c10d/comm.hpp>
+#include <torch/csrc/distributed/c10d/logger.hpp>
 #include <torch/csrc/distributed/c10d/reducer.hpp>
 
 #include <algorithm>
@@ -19,8 +21,14 @@ using Buckets = std::vector<std::vector<size_t>>;
 using GroupPtr = c10::intrusive_ptr<c10d::ProcessGroup>;
 using Names = std::unordered_map<size_t, std::string>;
 
-std::unordered_map<int64_t, std::shared_ptr<Reducer>>& Reducers() {
-  static auto* reducers = new std::unordered_map<int64_t, std::shared_ptr<Reducer>>;
+// The reducer speaks to a logger without asking whether there is one.
+struct Averaging {
+  std::shared_ptr<Reducer> reducer;
+  std::shared_ptr<c10d::Logger> logger;
+};
+
+std::unordered_map<int64_t, Averaging>& Reducers() {
+  static auto* reducers = new std::unordered_map<int64_t, Averaging>;
   return *reducers;
 }
 int64_t lastReducer = 0;
@@ -54,7 +62,6 @@ Napi::Value ReducerNew(const Napi::CallbackInfo& info) {
     const auto cap = info[3].As<Napi::Number>().Int64Value();
     const auto firstCap = info[4].As<Napi::Number>().Int64Value();
     const bool unused = info[5].ToBoolean();
-    c10d::verify_params_across_processes(group, params, std::nullopt);
     // As Python: where buckets are never rebuilt in the order of use, the first one must be small from the
     // start.
     std::vector<size_t> caps{static_cast<size_t>(cap)};
@@ -62,8 +69,10 @@ Napi::Value ReducerNew(const Napi::CallbackInfo& info) {
     auto [buckets, limits] = c10d::compute_bucket_assignment_by_size(params, caps);
     // Gradients become ready about in the reverse of the order in which parameters were made.
     std::reverse(buckets.begin(), buckets.end());
-    Reducers()[++lastReducer] =
-        Make(params, buckets, group, cap, unused, info[6].ToBoolean(), names, firstCap);
+    auto reducer = Make(params, buckets, group, cap, unused, info[6].ToBoolean(), names, firstCap);
+    auto logger = std::make_shared<c10d::Logger>(reducer);
+    reducer->set_logger(logger);
+    Reducers()[++lastReducer] = {std::move(reducer), std::move(logger)};
     return Napi::Number::New(info.Env(), static_cast<double>(lastReducer));
   });
 }
@@ -71,15 +80,16 @@ Napi::Value ReducerNew(const Napi::CallbackInfo& info) {
 std::shared_ptr<Reducer> Find(const Napi::Value& id) {
   const auto found = Reducers().find(id.As<Napi::Number>().Int64Value());
   if (found == Reducers().end()) throw TypeError("this DistributedDataParallel has been closed");
-  return found->second;
+  return found->second.reducer;
 }
 
-// reducerForward(id, sync): before forward. With `sync`, buckets may be arranged anew, once.
+// reducerForward(id, averaging): before forward. After the first backward, buckets are arranged in the order
+// of use.
 void ReducerForward(const Napi::CallbackInfo& info) {
   Guarded(info.Env(), [&] {
     const auto reducer = Find(info[0]);
-    reducer->prepare_for_forward();
-    if (info[1].ToBoolean()) reducer->rebuild_buckets();
+    if (info[1].ToBoolean()) reducer->prepare_for_forward();
+    reducer->rebuild_buckets();
   });
 }
 
@@ -96,8 +106,20 @@ void ReducerClose(const Napi::CallbackInfo& info) {
   Guarded(info.Env(), [&] {
     const auto found = Reducers().find(info[0].As<Napi::Number>().Int64Value());
     if (found == Reducers().end()) return;
-    found->second->remove_autograd_hooks();
+    found->second.reducer->remove_autograd_hooks();
     Reducers().erase(found);
+  });
+}
+
+// broadcastCoalesced(groupId, ids[]): rank 0's values for all, in place and in few messages. Blocks.
+void BroadcastCoalesced(const Napi::CallbackInfo& info) {
+  Guarded(info.Env(), [&] {
+    constexpr size_t kMessageBytes = size_t{250} << 20;
+    const variable_list tensors = TensorList(info[1]);
+    if (tensors.empty()) return;
+    NoteCollective("broadcast");
+    at::NoGradGuard guard;
+    c10d::broadcast_coalesced(Groups().get(info[0]), tensors, kMessageBytes);
   });
 }
 
@@ -107,6 +129,7 @@ void InitDistributedReducer(Napi::Env env, Napi::Object exports) {
   const auto add = [&](const char* name, auto function) {
     exports.Set(name, Napi::Function::New(env, function, name));
   };
+  add("broadcastCoalesced", BroadcastCoalesced);
   add("reducerNew", ReducerNew);
   add("reducerForward", ReducerForward);
   add("reducerBackward", ReducerBackward);

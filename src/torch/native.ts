@@ -184,6 +184,7 @@ export interface Native {
   healthReport(limitMs: number, orBehind: boolean): string;
   dieWithParent(): void;
   // distributed_reducer.cc
+  broadcastCoalesced(group: number, ids: number[]): void;
   reducerNew(
     group: number,
     parameters: number[],
@@ -193,7 +194,7 @@ export interface Native {
     findUnused: boolean,
     gradientAsBucketView: boolean,
   ): number;
-  reducerForward(id: number, sync: boolean): void;
+  reducerForward(id: number, averaging: boolean): void;
   reducerBackward(id: number, outputs: number[]): void;
   reducerClose(id: number): void;
 }

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
+import { pythonTorch, pythonTorchMissing } from '../support/paths.js';
 
 /** A TCP port that was free a moment ago. */
 export async function freePort(): Promise<number> {
@@ -68,4 +69,38 @@ export function report(value: unknown): Promise<void> {
   return new Promise((resolve, reject) => {
     process.send?.(value, undefined, undefined, (error) => (error ? reject(error) : resolve()));
   });
+}
+
+/** Runs a Python program as that many ranks. */
+export async function runPythonRanks(
+  program: string,
+  ranks: number,
+  env: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  const python = pythonTorch();
+  if (!python) throw new Error(pythonTorchMissing);
+  const common = {
+    ...python.env,
+    OMP_NUM_THREADS: '1',
+    MASTER_ADDR: '127.0.0.1',
+    MASTER_PORT: String(await freePort()),
+    WORLD_SIZE: String(ranks),
+    ...env,
+  };
+  const one = (rank: number): Promise<void> =>
+    new Promise((resolve, reject) => {
+      const child = spawn(python.command, ['-W', 'ignore', program], {
+        env: { ...common, RANK: String(rank), LOCAL_RANK: String(rank) },
+        stdio: ['ignore', 'ignore', 'pipe'],
+      });
+      let errors = '';
+      child.stderr.on('data', (data: Buffer) => {
+        errors += data.toString();
+      });
+      child.on('error', reject);
+      child.on('close', (code) =>
+        code === 0 ? resolve() : reject(new Error(`Python rank ${rank}:\n${errors}`)),
+      );
+    });
+  await Promise.all(Array.from({ length: ranks }, (_, rank) => one(rank)));
 }

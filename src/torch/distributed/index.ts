@@ -1,5 +1,6 @@
 // Several processes that compute together: stores, process groups, collectives, data-parallel training.
 
+export { type DataParallelOptions, DistributedDataParallel } from './data_parallel.js';
 export { firstHost, type Meeting, meetingOf, type Placement, placementOf } from './environment.js';
 export { ProcessGroup, type ReduceOp } from './group.js';
 export {
@@ -13,6 +14,6 @@ export {
   type ProcessGroupOptions,
   worldGroup,
 } from './init.js';
-export { allGatherObject, broadcastObject, gatherObject } from './objects.js';
+export { allGatherObject, allGatherObjectSync, broadcastObject, gatherObject } from './objects.js';
 export { fileStore, Store, type TCPStore, type TcpStoreOptions, tcpStore } from './store.js';
-export { DistributedError, type Work } from './work.js';
+export { DistributedError, distributedError, type Work } from './work.js';

@@ -22,6 +22,11 @@ export async function allGatherObject<T>(value: T, group: ProcessGroup = worldGr
   return parts.map((part) => decode<T>(part));
 }
 
+/** `allGatherObject`, blocking JavaScript. */
+export function allGatherObjectSync<T>(value: T, group: ProcessGroup = worldGroup()): T[] {
+  return group.allGatherUnevenSync(encode(value)).map((part) => decode<T>(part));
+}
+
 /** The values of all processes, by rank, for `root`; null for the others. */
 export async function gatherObject<T>(
   value: T,

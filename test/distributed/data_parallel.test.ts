@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { before, describe, it } from 'node:test';
+import { pythonTorch, pythonTorchMissing, repoRoot } from '../support/paths.js';
+import { temporaryFolder } from '../support/scripts.js';
+import { runPythonRanks, runRanks } from './ranks.js';
+
+interface Training {
+  grads: (number[] | null)[];
+  state: number[][];
+}
+type Trainings = Record<string, Training>;
+interface Report {
+  results: Trainings;
+  frozen: { frozen: number[] | null; open: number[] };
+  syncBn: number[];
+  refused: string;
+}
+
+describe('DistributedDataParallel, two processes', () => {
+  let reports: Report[];
+
+  before(async () => {
+    const ranks = await runRanks<Report>('distributed/data_parallel_rank.js', 2);
+    for (const { code, stderr, value } of ranks) assert.ok(code === 0 && value, stderr);
+    reports = ranks.map(({ value }) => value as Report);
+  });
+
+  it("trains as Python's does, to the last bit", {
+    skip: pythonTorch() ? false : pythonTorchMissing,
+  }, async (t) => {
+    const path = join(temporaryFolder(t), 'results.json');
+    await runPythonRanks(join(repoRoot, 'test/distributed/data_parallel.py'), 2, { RESULTS: path });
+    for (const rank of [0, 1]) {
+      const python = JSON.parse(readFileSync(`${path}.${rank}`, 'utf8')) as Trainings;
+      for (const [name, expected] of Object.entries(python)) {
+        assert.deepEqual(reports[rank]!.results[name], expected, `${name}, rank ${rank}`);
+      }
+    }
+  });
+
+  it('leaves all processes with the same parameters', () => {
+    for (const name of ['plain', 'unused', 'accumulate']) {
+      // Buffers of the last step are each process's own; parameters come before and after bn's three.
+      const parameters = reports.map(({ results }) => results[name]!.state.filter((_, i) => i < 4 || i > 6));
+      assert.deepEqual(parameters[0], parameters[1], name);
+      assert.deepEqual(reports[0]!.results[name]!.grads, reports[1]!.results[name]!.grads, name);
+    }
+  });
+
+  it('follows parameters that are frozen and opened', () => {
+    assert.equal(reports[0]!.frozen.frozen, null);
+    assert.ok(reports[0]!.frozen.open.some((value) => value !== 0));
+    assert.deepEqual(reports[0]!.frozen.open, reports[1]!.frozen.open);
+  });
+
+  it('refuses models that differ', () => {
+    for (const { refused } of reports)
+      assert.match(refused, /rank 0 trains weight \[2, 2\] float32, where rank 1 has weight \[3, 2\]/);
+  });
+
+  it('syncBN of parts is batch normalisation of the whole, backward too', () => {
+    for (const { syncBn } of reports) for (const error of syncBn) assert.ok(error < 2e-5, `${syncBn}`);
+  });
+});
