@@ -256,8 +256,18 @@ export const DEFAULTS = {
     EVAL_PERIOD: 20,
     /** Images in a batch, over all devices. */
     IMS_PER_BATCH: 64,
-    /** `cosine` or `euclidean`. */
+    /** `cosine`, `euclidean`, or `jaccard`: the distance of re-ranking alone, with K1 and K2 of RERANK. */
     METRIC: 'cosine',
+    /** Ranks to report; not a FastReID key. */
+    RANKS: [1, 5, 10],
+    /** MiB that distances may take beside the features; not a FastReID key. */
+    MEMORY_BUDGET: 256,
+    /** Draws of identities for 95 % confidence intervals, 0 for none; not a FastReID key. */
+    BOOTSTRAP: 0,
+    /** How well each camera finds images of each other one; not a FastReID key. */
+    CAMERA_PAIRS: false,
+    /** Measures of general retrieval too: Recall at RECALLS, R-precision, mAP@R; not a FastReID key. */
+    RETRIEVAL: { ENABLED: false, RECALLS: [1, 2, 4, 8] },
     /** Verification figures beside the ranking ones. */
     ROC: { ENABLED: false },
     /** Add the features of the mirrored image. */

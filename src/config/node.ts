@@ -1,4 +1,4 @@
-import { inspect } from 'node:util';
+import { inspect, isDeepStrictEqual } from 'node:util';
 import { ConfigError } from './errors.js';
 import { loadYamlFile } from './files.js';
 import { OUR_KEYS } from './ours.js';
@@ -261,7 +261,7 @@ function toDefinition(value: unknown): unknown {
 
 /** Whether FastReID would stumble over a key that says nothing new. */
 function unknownToFastReid(path: string, value: unknown): boolean {
-  return OUR_KEYS.has(path) && OUR_KEYS.get(path) === value;
+  return OUR_KEYS.has(path) && isDeepStrictEqual(OUR_KEYS.get(path), value);
 }
 
 function emitTree(section: Section, base?: Section): EmitTree {

@@ -19,4 +19,10 @@ export const OUR_KEYS: ReadonlyMap<string, unknown> = new Map<string, unknown>([
   ['SOLVER.SWA.START_EPOCH', 0],
   ['SOLVER.SWA.PERIOD', 1],
   ['SOLVER.SWA.LR_FACTOR', 0.5],
+  ['TEST.BOOTSTRAP', 0],
+  ['TEST.CAMERA_PAIRS', false],
+  ['TEST.MEMORY_BUDGET', 256],
+  ['TEST.RANKS', [1, 5, 10]],
+  ['TEST.RETRIEVAL.ENABLED', false],
+  ['TEST.RETRIEVAL.RECALLS', [1, 2, 4, 8]],
 ]);

@@ -41,11 +41,6 @@ const GAPS: readonly Gap[] = [
   { key: 'INPUT.AUGMIX.ENABLED', asks: on, what: 'AugMix' },
   { key: 'INPUT.RPT.ENABLED', asks: on, what: 'random patches' },
   { key: 'SOLVER.OPT', asks: OPTIMIZERS, what: 'this optimizer' },
-  { key: 'TEST.METRIC', asks: names('jaccard'), what: 'this distance' },
-  { key: 'TEST.ROC.ENABLED', asks: on, what: 'ROC' },
-  { key: 'TEST.FLIP.ENABLED', asks: on, what: 'evaluation with mirrored images' },
-  { key: 'TEST.AQE.ENABLED', asks: on, what: 'query expansion' },
-  { key: 'TEST.RERANK.ENABLED', asks: on, what: 're-ranking' },
   {
     key: 'CUDNN_BENCHMARK',
     // On the CPU there is no cuDNN, so that the key is met whatever it says.

@@ -8,7 +8,9 @@ import {
   type TestLoader,
 } from '../data/index.js';
 import {
+  buildReidEvaluator,
   type DatasetEvaluator,
+  evaluationMode,
   inferenceOnDataset,
   type NestedResults,
   ReidEvaluator,
@@ -16,7 +18,7 @@ import {
   resultsTable,
 } from '../evaluation/index.js';
 import { logger } from '../logger.js';
-import { applyMemoryFormat, buildModel, type MetaArch } from '../modeling/index.js';
+import { applyMemoryFormat, buildModel, ImageModel, type MetaArch } from '../modeling/index.js';
 import {
   asksForFreezing,
   buildLrScheduler,
@@ -30,6 +32,7 @@ import { AMPTrainer, ampDtype } from './amp-trainer.js';
 import { trainedBatchNorms, updateBnStats } from './bn-stats.js';
 import { Checkpointer } from './checkpoint.js';
 import { resolveDevice, saveConfig } from './default-setup.js';
+import { type Evaluation, writeEvaluation } from './evaluation-files.js';
 import type { EventWriter } from './events.js';
 import {
   CallbackHook,
@@ -314,29 +317,36 @@ export class DefaultTrainer extends TrainerBase {
     datasetName: string,
   ): { loader: DataLoader; evaluator: DatasetEvaluator } {
     const { loader, protocol } = this.buildTestLoader(cfg, datasetName);
-    return { loader, evaluator: new ReidEvaluator(protocol, { metric: cfg.TEST.METRIC }) };
+    const imageName = (index: number): string => loader.dataset.items[index].imgPath;
+    return { loader, evaluator: buildReidEvaluator(cfg, protocol, { imageName }) };
   }
 
   /**
-   * Evaluates a model on each of DATASETS.TESTS and prints the table of results.
+   * Evaluates a model on each of DATASETS.TESTS, prints the table of results, and writes them to `evaluation.csv` and
+   * `evaluation.json` in OUTPUT_DIR.
    *
    * @returns results of the one test set, or of several by name
    */
   static async test(cfg: Config, model: MetaArch): Promise<NestedResults> {
     const all: Record<string, Results> = {};
+    const evaluations: Record<string, Evaluation> = {};
+    const mirror = mirrorOf(cfg, model);
     for (const name of cfg.DATASETS.TESTS) {
       logger.info('Prepare testing set');
       const { loader, evaluator } = this.buildEvaluator(cfg, name);
       try {
         const sizes = { images: loader.dataset.length, batches: loader.length };
-        all[name] = await inferenceOnDataset(model, loader, evaluator, sizes);
+        all[name] = await inferenceOnDataset(model, loader, evaluator, { ...sizes, mirror });
+        const details = evaluator instanceof ReidEvaluator ? evaluator.lastDetails : undefined;
+        evaluations[name] = { results: all[name], details };
       } finally {
         await loader.close();
       }
     }
     const names = Object.keys(all);
     if (names.length === 0) throw new Error('DATASETS.TESTS is empty: there is nothing to evaluate on');
-    const mode = `${cfg.TEST.METRIC} distance, COMPAT: ${cfg.COMPAT || 'none'}`;
+    const mode = evaluationMode(cfg);
+    writeEvaluation(cfg.OUTPUT_DIR, mode, evaluations);
     logger.info(`Evaluation results (${mode}):\n${resultsTable(all)}`);
     return names.length === 1 ? all[names[0]] : all;
   }
@@ -369,4 +379,14 @@ export class DefaultTrainer extends TrainerBase {
     saveConfig(scaled);
     return cfg.isFrozen() ? scaled.freeze() : scaled;
   }
+}
+
+/**
+ * What makes mirror images for TEST.FLIP. FastReID's model normalises pixels in place, so that its mirror images are
+ * normalised a second time.
+ */
+function mirrorOf(cfg: Config, model: MetaArch): ((images: torch.Tensor) => torch.Tensor) | undefined {
+  if (!cfg.TEST.FLIP.ENABLED) return undefined;
+  const twice = cfg.COMPAT === 'fastreid' && model instanceof ImageModel;
+  return (images) => (twice ? model.normalize(images) : images).flip([3]);
 }

@@ -3,10 +3,15 @@ import * as torch from '../torch/index.js';
 
 export type Metric = 'cosine' | 'euclidean';
 
-/** Name check for `TEST.METRIC`. Throws naming the accepted values. */
-export function parseMetric(name: string): Metric {
+/**
+ * Name check for a distance between features; `others` are names that the caller takes besides.
+ * @throws Error that names the accepted values
+ */
+export function parseMetric(name: string, others: readonly string[] = []): Metric {
   if (name === 'cosine' || name === 'euclidean') return name;
-  throw new Error(`TEST.METRIC: unknown metric '${name}'; use 'cosine' or 'euclidean'`);
+  const known = ['cosine', 'euclidean', ...others].map((one) => `'${one}'`);
+  const list = `${known.slice(0, -1).join(', ')} or ${known[known.length - 1]}`;
+  throw new Error(`TEST.METRIC: unknown metric '${name}'; use ${list}`);
 }
 
 function checkFeatures(query: Tensor, gallery: Tensor): void {

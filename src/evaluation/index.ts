@@ -1,3 +1,7 @@
+export { bootstrapIntervals, type Interval } from './bootstrap.js';
+export { buildReidEvaluator, evaluationMode, evaluatorOptions } from './build.js';
+export { type CameraPair, CameraPairs } from './camera-pairs.js';
+export { ClasEvaluator } from './clas-evaluator.js';
 export {
   type BlockOptions,
   buildDist,
@@ -15,6 +19,7 @@ export { expandFeatures, type QueryExpansionOptions } from './query-expansion.js
 export { evaluateRank, RankAccumulator, type RankOptions, type RankResult } from './rank.js';
 export {
   type DatasetEvaluator,
+  type EvaluationDetails,
   type Labels,
   ReidEvaluator,
   type ReidEvaluatorOptions,
@@ -22,3 +27,11 @@ export {
 } from './reid-evaluator.js';
 export { type ReRankOptions, reRank } from './rerank.js';
 export { flattenResults, type NestedResults, type Results, resultsTable } from './results.js';
+export {
+  type DistanceHistogram,
+  FALSE_ACCEPT_RATES,
+  type OperatingPoint,
+  RocAccumulator,
+  type RocResult,
+} from './roc.js';
+export { type DistanceOptions, forEachQuery } from './trial.js';

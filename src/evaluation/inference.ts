@@ -28,6 +28,11 @@ export interface InferenceOptions {
   images?: number;
   /** Number of batches, for the time left. */
   batches?: number;
+  /**
+   * Features are the means of those of the images and of their mirror images, which this makes from images
+   * [batch, C, H, W] (TEST.FLIP): `(images) => images.flip([3])`.
+   */
+  mirror?: (images: Tensor) => Tensor;
 }
 
 /** How often a long inference says how far it is. */
@@ -41,7 +46,7 @@ export async function inferenceOnDataset<B extends TestBatch>(
   model: FeatureModel<B>,
   loader: AsyncIterable<B>,
   evaluator: DatasetEvaluator,
-  { images, batches }: InferenceOptions = {},
+  { images, batches, mirror }: InferenceOptions = {},
 ): Promise<Results> {
   logger.info(`Start inference${images === undefined ? '' : ` on ${images} images`}`);
   const wasTraining = model.training;
@@ -56,9 +61,12 @@ export async function inferenceOnDataset<B extends TestBatch>(
       const before = performance.now();
       try {
         torch.scope(() => {
-          const features = torch.noGrad(() => model.call(batch));
-          if (!(features instanceof torch.Tensor))
-            throw new Error('in eval mode the model must return features');
+          const features = torch.noGrad(() => {
+            const upright = featuresOf(model, batch);
+            if (mirror === undefined) return upright;
+            const mirrored = featuresOf(model, { ...batch, images: mirror(batch.images) });
+            return upright.add(mirrored).div_(2);
+          });
           evaluator.process(features, labelsOf(batch));
         });
       } finally {
@@ -85,6 +93,12 @@ export async function inferenceOnDataset<B extends TestBatch>(
     evaluator.reset();
     model.train(wasTraining);
   }
+}
+
+function featuresOf<B>(model: FeatureModel<B>, batch: B): Tensor {
+  const features = model.call(batch);
+  if (features instanceof torch.Tensor) return features;
+  throw new Error('in eval mode the model must return features');
 }
 
 function labelsOf(batch: TestBatch): Labels {

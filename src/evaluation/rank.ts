@@ -12,7 +12,9 @@
  * gallery entries come before each of them. That is O(m log hits) where a sort is O(m log m).
  */
 
-export type Ids = ArrayLike<number>;
+import { type Ids, Matches } from './matches.js';
+
+export type { Ids } from './matches.js';
 
 export interface RankOptions {
   /** Length of the CMC curve. Default 50; with a smaller gallery the curve is padded with its last value. */
@@ -26,6 +28,15 @@ export interface RankResult {
   ap: number[];
   /** Inverse negative penalty of each counted query, in query order. */
   inp: number[];
+  /** Rank, from 1, of each counted query's first hit. */
+  firstRanks: number[];
+  /**
+   * Average precision within the first R, of each counted query, where R is the number of its matches: precisions at
+   * hits among them, summed and divided by R (mAP@R; Musgrave et al., ECCV 2020).
+   */
+  apAtR: number[];
+  /** Share of hits among the first R, of each counted query. */
+  rPrecision: number[];
   /** Query numbers that were counted. */
   counted: number[];
   /** Queries left out because no gallery image of theirs, from another camera, exists. */
@@ -35,37 +46,22 @@ export interface RankResult {
   mINP: number;
 }
 
-function indexByIdentity(gPids: Ids): Map<number, number[]> {
-  const byPid = new Map<number, number[]>();
-  for (let i = 0; i < gPids.length; i++) {
-    const list = byPid.get(gPids[i]);
-    if (list) list.push(i);
-    else byPid.set(gPids[i], [i]);
-  }
-  return byPid;
-}
-
 /** Not-a-number distances come last, like infinite ones. */
 const lastIfNaN = (d: number): number => (Number.isNaN(d) ? Infinity : d);
 
 /** Collects queries a row (or a block of rows) at a time, so that no full distance matrix has to exist. */
 export class RankAccumulator {
-  private readonly byPid: Map<number, number[]>;
-  private readonly firstHits: number[] = [];
+  private readonly matches: Matches;
+  private readonly firstRanks: number[] = [];
+  private readonly apAtR: number[] = [];
+  private readonly rPrecision: number[] = [];
   private readonly ap: number[] = [];
   private readonly inp: number[] = [];
   private readonly counted: number[] = [];
   private dropped = 0;
-  private readonly gPids: Ids;
-  private readonly gCamids: Ids;
 
   constructor(gPids: Ids, gCamids: Ids) {
-    if (gPids.length !== gCamids.length) {
-      throw new Error(`rank: ${gPids.length} gallery identities but ${gCamids.length} gallery cameras`);
-    }
-    this.gPids = gPids;
-    this.gCamids = gCamids;
-    this.byPid = indexByIdentity(gPids);
+    this.matches = new Matches(gPids, gCamids);
   }
 
   /**
@@ -73,24 +69,37 @@ export class RankAccumulator {
    * @param distances its distances to all gallery entries, in gallery order
    */
   add(query: number, pid: number, camid: number, distances: ArrayLike<number>): void {
-    const m = this.gPids.length;
+    const m = this.matches.size;
     if (distances.length !== m) {
       throw new Error(`rank: query ${query} has ${distances.length} distances for a gallery of ${m}`);
     }
-    const hits: number[] = [];
-    const removed: number[] = [];
-    for (const g of this.byPid.get(pid) ?? []) (this.gCamids[g] === camid ? removed : hits).push(g);
+    const { hits, removed } = this.matches.of(pid, camid);
     if (hits.length === 0) {
       this.dropped++;
       return;
     }
     const ranks = hitRanks(distances, hits, removed);
     let precisions = 0;
-    for (let j = 0; j < ranks.length; j++) precisions += (j + 1) / ranks[j];
+    let withinR = 0;
+    let hitsWithinR = 0;
+    for (let j = 0; j < ranks.length; j++) {
+      precisions += (j + 1) / ranks[j];
+      if (ranks[j] <= ranks.length) {
+        withinR = precisions;
+        hitsWithinR = j + 1;
+      }
+    }
     this.ap.push(precisions / ranks.length);
+    this.apAtR.push(withinR / ranks.length);
+    this.rPrecision.push(hitsWithinR / ranks.length);
     this.inp.push(ranks.length / ranks[ranks.length - 1]);
-    this.firstHits.push(ranks[0]);
+    this.firstRanks.push(ranks[0]);
     this.counted.push(query);
+  }
+
+  /** Queries counted so far. */
+  get size(): number {
+    return this.counted.length;
   }
 
   /** Throws when no query could be counted. */
@@ -103,17 +112,21 @@ export class RankAccumulator {
       );
     }
     const cmc = new Float64Array(maxRank);
-    for (const first of this.firstHits) if (first <= maxRank) cmc[first - 1]++;
+    for (const first of this.firstRanks) if (first <= maxRank) cmc[first - 1]++;
     for (let r = 1; r < maxRank; r++) cmc[r] += cmc[r - 1];
     for (let r = 0; r < maxRank; r++) cmc[r] /= n;
     const mean = (xs: number[]): number => xs.reduce((a, b) => a + b, 0) / n;
-    const { ap, inp, counted, dropped } = this;
-    return { cmc, ap, inp, counted, dropped, mAP: mean(ap), mINP: mean(inp) };
+    const { ap, inp, firstRanks, apAtR, rPrecision, counted, dropped } = this;
+    return { cmc, ap, inp, firstRanks, apAtR, rPrecision, counted, dropped, mAP: mean(ap), mINP: mean(inp) };
   }
 }
 
 /** Ranks (from 1, removed entries not counted) of the hits, ascending. */
-function hitRanks(distances: ArrayLike<number>, hits: number[], removed: number[]): Float64Array {
+function hitRanks(
+  distances: ArrayLike<number>,
+  hits: readonly number[],
+  removed: readonly number[],
+): Float64Array {
   const k = hits.length;
   const order = hits
     .map((g) => ({ g, d: lastIfNaN(distances[g]) }))

@@ -1,9 +1,13 @@
 import { logger } from '../logger.js';
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
-import { forEachDistanceBlock, type Metric, parseMetric } from './distance.js';
+import type { Interval } from './bootstrap.js';
+import { type CameraPair, CameraPairs } from './camera-pairs.js';
+import { intervals, rankResults, retrievalResults, rocResults } from './measures.js';
 import { RankAccumulator, type RankResult } from './rank.js';
 import type { Results } from './results.js';
+import { type DistanceHistogram, RocAccumulator, type RocResult } from './roc.js';
+import { type DistanceOptions, forEachQuery, parseTestMetric } from './trial.js';
 
 /** Identities and cameras of a batch, in the order of its images. */
 export interface Labels {
@@ -31,11 +35,30 @@ export interface TestProtocol {
   readonly cameras: boolean;
 }
 
-export interface ReidEvaluatorOptions {
-  /** `cosine` (default) or `euclidean`. */
-  metric?: string;
-  /** Ranks to report. Default 1, 5, 10. */
+export interface ReidEvaluatorOptions extends DistanceOptions {
+  /** Ranks to report (TEST.RANKS). Default 1, 5, 10. */
   ranks?: readonly number[];
+  /** Verification figures too (TEST.ROC). */
+  roc?: boolean;
+  /** Measures of general retrieval too: Recall at these numbers, R-precision and mAP@R (TEST.RETRIEVAL). */
+  recalls?: readonly number[];
+  /** Draws for confidence intervals over identities (TEST.BOOTSTRAP); 0, the default, for none. */
+  bootstrap?: number;
+  /** A table of pairs of cameras (TEST.CAMERA_PAIRS). */
+  cameraPairs?: boolean;
+  /** What images are called in messages, by their position. */
+  imageName?: (index: number) => string;
+}
+
+/** What an evaluation found besides the results, of one trial. */
+export interface EvaluationDetails {
+  readonly ranking: RankResult;
+  readonly roc?: RocResult;
+  /** Distances of genuine and impostor pairs, where there is a `roc`. */
+  readonly histogram?: DistanceHistogram;
+  /** 95 % intervals of `Rank-1`, `mAP` and `mINP`, in percent. */
+  readonly confidence?: Record<string, Interval>;
+  readonly cameraPairs?: readonly CameraPair[];
 }
 
 /**
@@ -43,26 +66,36 @@ export interface ReidEvaluatorOptions {
  * images are queries, the rest is the gallery, and cameras are known.
  *
  * Results, in this order, in percent: `Rank-1`, `Rank-5`, `Rank-10`, `mAP`, `mINP`, and `metric`, the mean of mAP
- * and Rank-1, by which the best checkpoint is chosen. Of several trials these are the means, and the standard
+ * and Rank-1, by which the best checkpoint is chosen. With `roc` there follow `TPR@FPR=1e-06` to `1e-01`, `EER` and
+ * `AUC`; with `recalls`, `Recall@1` and so on, `RP` and `mAP@R`. With `compat` the `TPR@FPR` are FastReID's: three,
+ * as fractions, with impostors for genuine pairs. Of several trials results are the means, and the standard
  * deviations over the trials (of a sample, n − 1) follow as `Rank-1_std` and so on.
  */
 export class ReidEvaluator implements DatasetEvaluator {
   private readonly protocol: number | TestProtocol;
-  private readonly metric: Metric;
+  private readonly options: ReidEvaluatorOptions;
   private readonly ranks: readonly number[];
   private features: Tensor[] = [];
   private pids: number[] = [];
   private camids: number[] = [];
-  /** CMC curve and measures of each query, of the last `evaluate` (of its last trial). */
-  lastRanking: RankResult | undefined;
+  /** What the last `evaluate` found in each trial. */
+  lastDetails: readonly EvaluationDetails[] = [];
 
-  constructor(
-    protocol: number | TestProtocol,
-    { metric = 'cosine', ranks = [1, 5, 10] }: ReidEvaluatorOptions = {},
-  ) {
+  constructor(protocol: number | TestProtocol, options: ReidEvaluatorOptions = {}) {
     this.protocol = protocol;
-    this.metric = parseMetric(metric);
-    this.ranks = ranks;
+    this.options = options;
+    this.ranks = options.ranks ?? [1, 5, 10];
+    parseTestMetric(options.metric ?? 'cosine');
+    for (const rank of [...this.ranks, ...(options.recalls ?? [])]) {
+      if (!Number.isInteger(rank) || rank < 1) {
+        throw new RangeError(`evaluation: ranks to report are whole numbers from 1 on, got ${rank}`);
+      }
+    }
+  }
+
+  /** CMC curve and measures of each query, of the last `evaluate` (of its last trial). */
+  get lastRanking(): RankResult | undefined {
+    return this.lastDetails.at(-1)?.ranking;
   }
 
   reset(): void {
@@ -72,28 +105,67 @@ export class ReidEvaluator implements DatasetEvaluator {
     this.camids = [];
   }
 
+  /** Features stay on their device, as float32. Throws, naming the image, when one is not finite. */
   process(features: Tensor, labels: Labels): void {
     const n = features.shape[0];
     if (labels.pids.length !== n || labels.camids.length !== n) {
       const counts = `${labels.pids.length} identities and ${labels.camids.length} cameras`;
       throw new Error(`ReidEvaluator: ${n} features but ${counts}`);
     }
-    this.features.push(
-      torch.scope(() => features.detach().to({ device: 'cpu', dtype: torch.float32, copy: true }).keep()),
+    torch.scope(() => {
+      const copy = features.detach().to({ dtype: torch.float32, copy: true });
+      this.checkFinite(copy);
+      this.features.push(copy.keep());
+    });
+    for (let i = 0; i < n; i++) {
+      this.pids.push(labels.pids[i]);
+      this.camids.push(labels.camids[i]);
+    }
+  }
+
+  private checkFinite(features: Tensor): void {
+    // The sum of a row with NaN or infinity is neither finite, and needs no second matrix.
+    const bad = features.sum([1], false, { dtype: torch.float64 }).isfinite().logical_not();
+    if (bad.any().item() === false) return;
+    const at = this.pids.length + Number(bad.int().argmax().item());
+    const name = this.options.imageName?.(at) ?? `number ${at}`;
+    throw new Error(
+      `evaluation: the feature of image ${name} is not finite (NaN or infinite values); look at the image, and at ` +
+        'the weights, which may come from a training that diverged',
     );
-    this.pids.push(...Array.from(labels.pids));
-    this.camids.push(...Array.from(labels.camids));
   }
 
   async evaluate(): Promise<Results> {
     const { trials, cameras } = this.checkedProtocol();
     // An image that is its own camera shares it with itself alone.
     const camids = cameras ? this.camids : this.camids.map((_, i) => i);
-    const perTrial = torch.scope(() => {
-      const all = torch.cat(this.features, 0);
-      return trials.map((trial) => this.evaluateTrial(all, trial, camids));
+    const all = this.mergeFeatures();
+    const details: EvaluationDetails[] = [];
+    const perTrial = trials.map((trial) => {
+      const { results, ...found } = torch.scope(() => this.evaluateTrial(all, trial, camids, cameras));
+      details.push(found);
+      return results;
     });
+    this.lastDetails = details;
     return averageTrials(perTrial);
+  }
+
+  /** All features in one matrix, batch by batch, so that they are never there twice. */
+  private mergeFeatures(): Tensor {
+    if (this.features.length === 1) return this.features[0];
+    const [first] = this.features;
+    torch.scope(() => {
+      const all = torch.empty([this.pids.length, first.shape[1]], { device: first.device });
+      let from = 0;
+      for (const batch of this.features) {
+        const rows = batch.shape[0];
+        all.narrow(0, from, rows).copy_(batch);
+        from += rows;
+        batch.dispose();
+      }
+      this.features = [all.keep()];
+    });
+    return this.features[0];
   }
 
   /** @param all features of all images; `camids` their cameras */
@@ -101,36 +173,44 @@ export class ReidEvaluator implements DatasetEvaluator {
     all: Tensor,
     { query, gallery }: TestProtocol['trials'][number],
     camids: readonly number[],
-  ): Results {
-    const { pids } = this;
-    const ranks = new RankAccumulator(
-      gallery.map((i) => pids[i]),
-      gallery.map((i) => camids[i]),
-    );
-    torch.scope(() => {
-      forEachDistanceBlock(rowsOf(all, query), rowsOf(all, gallery), this.metric, (block, from) => {
-        const values = block.toTypedArray() as Float32Array;
-        const [rows, m] = block.shape;
-        for (let r = 0; r < rows; r++) {
-          const image = query[from + r];
-          ranks.add(from + r, pids[image], camids[image], values.subarray(r * m, (r + 1) * m));
-        }
-      });
+    cameras: boolean,
+  ): EvaluationDetails & { results: Results } {
+    const { pids, options } = this;
+    const labels = [gallery.map((i) => pids[i]), gallery.map((i) => camids[i])] as const;
+    const ranks = new RankAccumulator(...labels);
+    const roc = options.roc ? new RocAccumulator(...labels) : undefined;
+    const pairs = options.cameraPairs && cameras ? new CameraPairs(...labels) : undefined;
+    forEachQuery(rowsOf(all, [...query, ...gallery]), query.length, options, (q, distances) => {
+      const [pid, camid] = [pids[query[q]], camids[query[q]]];
+      ranks.add(q, pid, camid, distances);
+      roc?.add(pid, camid, distances);
+      pairs?.add(q, pid, camid, distances);
     });
-    const maxRank = Math.max(50, ...this.ranks);
-    const ranking = ranks.result({ maxRank });
-    this.lastRanking = ranking;
+    const ranking = ranks.result({ maxRank: Math.max(50, ...this.ranks, ...(options.recalls ?? [])) });
     if (ranking.dropped > 0) {
       logger.warn(
         `${ranking.dropped} of ${query.length} queries have no gallery image from another camera and are not counted`,
       );
     }
-    const results: Results = {};
-    for (const r of this.ranks) results[`Rank-${r}`] = ranking.cmc[r - 1] * 100;
-    results.mAP = ranking.mAP * 100;
-    results.mINP = ranking.mINP * 100;
-    results.metric = ((ranking.mAP + ranking.cmc[0]) / 2) * 100;
-    return results;
+    const rocResult = roc?.result();
+    const confidence = options.bootstrap
+      ? intervals(
+          ranking.counted.map((q) => pids[query[q]]),
+          ranking,
+          options.bootstrap,
+        )
+      : undefined;
+    return {
+      results: {
+        ...rankResults(ranking, this.ranks),
+        ...(options.recalls && retrievalResults(ranking, options.recalls)),
+        ...(roc && rocResult && rocResults(roc, rocResult, options.compat)),
+      },
+      ranking,
+      ...(roc && { roc: rocResult, histogram: roc.histogram() }),
+      ...(confidence && { confidence }),
+      ...(pairs && { cameraPairs: pairs.result() }),
+    };
   }
 
   private checkedProtocol(): TestProtocol {
@@ -164,7 +244,7 @@ export class ReidEvaluator implements DatasetEvaluator {
 function rowsOf(all: Tensor, indices: readonly number[]): Tensor {
   const [first] = indices;
   if (indices.every((row, i) => row === first + i)) return all.narrow(0, first, indices.length);
-  return all.index_select(0, torch.tensor(BigInt64Array.from(indices, BigInt)));
+  return all.index_select(0, torch.tensor(Int32Array.from(indices), { device: all.device }));
 }
 
 /** Means over trials, and behind them the standard deviations; a single trial's results as they are. */

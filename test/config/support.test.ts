@@ -18,6 +18,8 @@ test('what there is may be used', () => {
     ['SOLVER.OPT', 'SGD', 'SOLVER.SCHED', 'CosineAnnealingLR', 'SOLVER.CLIP_GRADIENTS.ENABLED', 'True'],
     ['INPUT.FLIP.ENABLED', 'True', 'INPUT.PADDING.ENABLED', 'True', 'INPUT.REA.ENABLED', 'True'],
     ['DATALOADER.SAMPLER_TRAIN', 'NaiveIdentitySampler', 'TEST.METRIC', 'euclidean', 'COMPAT', 'fastreid'],
+    ['TEST.METRIC', 'jaccard', 'TEST.RERANK.ENABLED', 'True', 'TEST.AQE.ENABLED', 'True'],
+    ['TEST.FLIP.ENABLED', 'True', 'TEST.ROC.ENABLED', 'True'],
     // Names nobody has heard of may have been registered by the user.
     ['MODEL.BACKBONE.NAME', 'build_my_backbone', 'DATASETS.NAMES', '("MyShop",)'],
     // Parameters of what is switched off.
@@ -32,7 +34,6 @@ test('what is missing is refused by name', () => {
   const cases: [string, string][] = [
     ['INPUT.AUTOAUG.ENABLED', 'True'],
     ['SOLVER.OPT', 'LBFGS'],
-    ['TEST.RERANK.ENABLED', 'True'],
     ['CUDNN_BENCHMARK', 'True'],
     ['SOLVER.MAX_EPOCH', 'None'],
     ['COMPAT', 'torch'],

@@ -1,0 +1,64 @@
+import type { Tensor } from '../torch/index.js';
+import * as torch from '../torch/index.js';
+import { DEFAULT_BUDGET, forEachDistanceBlock, type Metric, normalize_, parseMetric } from './distance.js';
+import { expandFeatures, type QueryExpansionOptions } from './query-expansion.js';
+import { type ReRankOptions, reRank } from './rerank.js';
+
+export interface DistanceOptions {
+  /** `cosine` (default), `euclidean` (squared), or `jaccard`: re-ranking's, with nothing of the original distance. */
+  metric?: string;
+  /** Features are expanded by their neighbours first (TEST.AQE). */
+  aqe?: Pick<QueryExpansionOptions, 'times' | 'k' | 'alpha'>;
+  /** Distances are re-ranked; with `jaccard` only its `k1` and `k2` count (TEST.RERANK). */
+  rerank?: Pick<ReRankOptions, 'k1' | 'k2' | 'lambda'>;
+  /** Everything as FastReID computes it. */
+  compat?: boolean;
+  /** MiB that may be taken beside the features (TEST.MEMORY_BUDGET). Default 256. */
+  budget?: number;
+}
+
+/** Name check for `TEST.METRIC`. Throws naming the accepted values. */
+export function parseTestMetric(name: string): Metric | 'jaccard' {
+  return name === 'jaccard' ? name : parseMetric(name, ['jaccard']);
+}
+
+/**
+ * The distances of queries to the gallery, a row a query, by a metric and whatever is to improve it.
+ *
+ * @param features [n, dim] float32, queries first; with `cosine` and `jaccard` they may be normalised in place
+ * @param visit gets the number of the query and its distances, which are only valid during the call
+ */
+export function forEachQuery(
+  features: Tensor,
+  numQuery: number,
+  { metric = 'cosine', aqe, rerank, compat = false, budget = DEFAULT_BUDGET }: DistanceOptions,
+  visit: (query: number, distances: Float32Array) => void,
+): void {
+  const name = parseTestMetric(metric);
+  const base = name === 'jaccard' ? 'cosine' : name;
+  const m = features.shape[0] - numQuery;
+  const visitRows = (values: Float32Array, from: number): void => {
+    for (let r = 0; r * m < values.length; r++) visit(from + r, values.subarray(r * m, (r + 1) * m));
+  };
+  torch.noGrad(() =>
+    torch.scope(() => {
+      let all = features;
+      if (aqe !== undefined) all = expandFeatures(all, { ...aqe, budget, keepNegative: compat });
+      if (base === 'cosine') normalize_(all);
+      if (rerank !== undefined || name === 'jaccard') {
+        const options = { ...rerank, ...(name === 'jaccard' && { lambda: 0 }) };
+        reRank(all, numQuery, { ...options, metric: base, compat, budget, normalized: true }, visitRows);
+        return;
+      }
+      const [query, gallery] = [all.narrow(0, 0, numQuery), all.narrow(0, numQuery, m)];
+      const options = { budget, normalized: true };
+      forEachDistanceBlock(
+        query,
+        gallery,
+        base,
+        (block, from) => visitRows(block.toTypedArray() as Float32Array, from),
+        options,
+      );
+    }),
+  );
+}
