@@ -1,13 +1,15 @@
 // Images from files or bytes into uint8 tensors, decoded and resized on native threads. Generic: it knows
 // batches of pictures, not what they are for.
 //
-//   imageLoadBatch(sources: (string | Uint8Array)[], out, threads): Promise<Failure[]>
-//   imageResizeInto(rgb: Uint8Array, height, width, out, index): Promise<Failure[]>
+//   imageLoadBatch(sources: (string | Uint8Array)[], out, threads, programs?): Promise<Failure[]>
+//   imageProcessInto(rgb: Uint8Array, height, width, out, index, program?): Promise<Failure[]>
 //   imageDecode(source: string | Uint8Array): Promise<id | Failure>
 //
-// `out` is the id of a contiguous CPU uint8 tensor N x 3 x H x W; source i fills slot i. A job keeps its own
-// reference to that tensor, so that JavaScript may let go of its own meanwhile. Failures come as values,
-// {index, unsupported, message}: one picture that needs another decoder must not discard the other 63.
+// `out` is the id of a contiguous CPU tensor N x 3 x H x W, uint8 or float32 (values 0 to 255); source i
+// fills slot i, after its program (a Float64Array, see picture_program.h) or, without programs, after being
+// resized to fit. A job keeps its own reference to that tensor, so that JavaScript may let go of its own
+// meanwhile. Failures come as values, {index, unsupported, message}: one picture that needs another decoder
+// must not discard the other 63.
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
@@ -17,31 +19,34 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "addon.h"
 #include "env.h"
 #include "jpeg.h"
+#include "picture_program.h"
 #include "resize.h"
 #include "thread_pool.h"
 
 namespace rn {
 namespace {
 
-constexpr int64_t kChannels = 3;
-
 struct Source {
   enum Kind { kPath, kEncoded, kRgb } kind = kPath;
   std::string path;
   std::vector<uint8_t> bytes;
   int height = 0, width = 0;  // of kRgb
+  bool has_program = false;
+  std::vector<double> program;
 };
 
 struct Failure {
@@ -97,9 +102,60 @@ bool ReadFile(const std::string& path, std::vector<uint8_t>& bytes, std::string&
   return !bytes.empty();
 }
 
+// A finished picture into its place in the batch.
+template <typename T>
+void Write(const Picture& picture, const std::vector<Patch>& patches, T* slot) {
+  if constexpr (std::is_same_v<T, uint8_t>) {
+    std::memcpy(slot, picture.bytes.data(), picture.bytes.size());
+  } else {
+    for (size_t i = 0; i < picture.bytes.size(); i++) slot[i] = static_cast<T>(picture.bytes[i]);
+  }
+  for (const Patch& patch : patches) {
+    for (size_t c = 0; c < kChannels; c++) {
+      const float colour = patch.colour[c];
+      const T value = std::is_same_v<T, uint8_t>
+                          ? static_cast<T>(std::clamp(std::nearbyint(colour), 0.0f, 255.0f))
+                          : static_cast<T>(colour);
+      for (size_t y = patch.top; y < patch.top + patch.height; y++) {
+        std::fill_n(slot + (c * picture.height + y) * picture.width + patch.left, patch.width, value);
+      }
+    }
+  }
+}
+
+// Runs a source's program on its pixels and writes the result to its slot.
+void Process(Job& job, size_t index, const uint8_t* rgb, size_t height, size_t width) {
+  thread_local ProgramBuffers buffers;  // grow once a thread, not once a picture
+  const Source& source = job.sources[index];
+  const auto to_height = static_cast<size_t>(job.out.size(2)),
+             to_width = static_cast<size_t>(job.out.size(3));
+  const size_t offset = (job.first_slot + index) * kChannels * to_height * to_width;
+  const bool bytes = job.out.scalar_type() == at::kByte;
+  if (!source.has_program && bytes) {
+    uint8_t* slot = job.out.mutable_data_ptr<uint8_t>() + offset;
+    return ResizeToPlanes(rgb, height, width, slot, to_height, to_width, buffers.resize);
+  }
+  std::vector<Patch> patches;
+  if (source.has_program) {
+    patches = RunProgram(source.program, rgb, height, width, buffers);
+  } else {
+    buffers.current.Shape(to_height, to_width);
+    ResizeToPlanes(rgb, height, width, buffers.current.bytes.data(), to_height, to_width, buffers.resize);
+  }
+  if (buffers.current.height != to_height || buffers.current.width != to_width) {
+    auto size = [](size_t h, size_t w) { return std::to_string(h) + " x " + std::to_string(w); };
+    throw std::runtime_error("the transforms make it " + size(buffers.current.height, buffers.current.width) +
+                             " pixels, but the batch holds pictures of " + size(to_height, to_width));
+  }
+  if (bytes) {
+    Write(buffers.current, patches, job.out.mutable_data_ptr<uint8_t>() + offset);
+  } else {
+    Write(buffers.current, patches, job.out.mutable_data_ptr<float>() + offset);
+  }
+}
+
 void Load(Job& job, size_t index) {
-  thread_local RgbImage image;  // these grow once a thread, not once a picture
-  thread_local ResizeBuffers buffers;
+  thread_local RgbImage image;
   thread_local std::vector<uint8_t> file;
   const Source& source = job.sources[index];
   auto fail = [&](bool unsupported, std::string message) {
@@ -107,7 +163,7 @@ void Load(Job& job, size_t index) {
     job.failures.push_back({index, unsupported, std::move(message)});
   };
   const uint8_t* rgb = source.bytes.data();
-  int64_t height = source.height, width = source.width;
+  size_t height = source.height, width = source.width;
   if (source.kind != Source::kRgb) {
     std::string error;
     if (source.kind == Source::kPath && !ReadFile(source.path, file, error)) return fail(false, error);
@@ -115,18 +171,13 @@ void Load(Job& job, size_t index) {
     const Decode result = DecodeJpeg(bytes.data(), bytes.size(), image, error);
     if (result != Decode::kDone) return fail(result == Decode::kUnsupported, error);
     rgb = image.pixels.data();
-    height = image.height;
-    width = image.width;
+    height = static_cast<size_t>(image.height);
+    width = static_cast<size_t>(image.width);
   }
-  if (!job.out.defined()) {
-    job.decoded = at::empty({kChannels, height, width}, at::kByte);
-    return ResizeToPlanes(rgb, height, width, job.decoded.mutable_data_ptr<uint8_t>(), height, width,
-                          buffers);
-  }
-  const int64_t to_height = job.out.size(2), to_width = job.out.size(3);
-  uint8_t* slot = job.out.mutable_data_ptr<uint8_t>() +
-                  static_cast<int64_t>(job.first_slot + index) * kChannels * to_height * to_width;
-  ResizeToPlanes(rgb, height, width, slot, to_height, to_width, buffers);
+  if (job.out.defined()) return Process(job, index, rgb, height, width);
+  ResizeBuffers buffers;
+  job.decoded = at::empty({kChannels, static_cast<int64_t>(height), static_cast<int64_t>(width)}, at::kByte);
+  ResizeToPlanes(rgb, height, width, job.decoded.mutable_data_ptr<uint8_t>(), height, width, buffers);
 }
 
 // One of a job's runners: takes the next source until there is none. The last to finish reports.
@@ -248,15 +299,25 @@ size_t ToCount(const Napi::Value& value, const char* name, double low, double hi
 
 at::Tensor ToBatch(Napi::Env env, const Napi::Value& id, size_t slots) {
   at::Tensor out = GetTensor(env, id);
-  if (!out.is_cpu() || out.scalar_type() != at::kByte || out.dim() != 4 || out.size(1) != kChannels ||
+  const bool typed = out.scalar_type() == at::kByte || out.scalar_type() == at::kFloat;
+  if (!out.is_cpu() || !typed || out.dim() != 4 || out.size(1) != int64_t{kChannels} ||
       !out.is_contiguous() || out.size(2) < 1 || out.size(3) < 1) {
-    throw TypeError("images are written to a contiguous uint8 tensor N x 3 x H x W on the CPU");
+    throw TypeError("images are written to a contiguous uint8 or float32 tensor N x 3 x H x W on the CPU");
   }
   if (static_cast<size_t>(out.size(0)) < slots) {
     throw TypeError("the batch has " + std::to_string(out.size(0)) + " slots, which is too few for " +
                     std::to_string(slots) + " images");
   }
   return out;
+}
+
+void SetProgram(Source& source, const Napi::Value& value) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_float64_array) {
+    throw TypeError("an image program must be a Float64Array");
+  }
+  const auto array = value.As<Napi::Float64Array>();
+  source.has_program = true;
+  source.program.assign(array.Data(), array.Data() + array.ElementLength());
 }
 
 using State = std::shared_ptr<ImageEnv>;
@@ -270,22 +331,30 @@ Napi::Value LoadBatch(const Napi::CallbackInfo& info, const State& state) {
   const size_t threads = ToCount(info[2], "imageLoadBatch: threads", 1, kMaxThreads);
   job->sources.reserve(sources.Length());
   for (uint32_t i = 0; i < sources.Length(); i++) job->sources.push_back(ToSource(sources[i]));
+  if (!info[3].IsUndefined()) {
+    const auto programs = info[3].IsArray() ? info[3].As<Napi::Array>() : Napi::Array();
+    if (programs.IsEmpty() || programs.Length() != sources.Length()) {
+      throw TypeError("imageLoadBatch: there must be as many programs as sources");
+    }
+    for (uint32_t i = 0; i < programs.Length(); i++) SetProgram(job->sources[i], programs[i]);
+  }
   return Start(info.Env(), state, std::move(job), threads);
 }
 
-Napi::Value ResizeIntoSlot(const Napi::CallbackInfo& info, const State& state) {
-  if (!IsBytes(info[0])) throw TypeError("imageResizeInto: the pixels must be a Uint8Array");
+Napi::Value ProcessIntoSlot(const Napi::CallbackInfo& info, const State& state) {
+  if (!IsBytes(info[0])) throw TypeError("imageProcessInto: the pixels must be a Uint8Array");
   Source source;
   source.kind = Source::kRgb;
-  source.height = static_cast<int>(ToCount(info[1], "imageResizeInto: height", 1, 1 << 20));
-  source.width = static_cast<int>(ToCount(info[2], "imageResizeInto: width", 1, 1 << 20));
-  const size_t index = ToCount(info[4], "imageResizeInto: index", 0, 1 << 30);
+  source.height = static_cast<int>(ToCount(info[1], "imageProcessInto: height", 1, 1 << 20));
+  source.width = static_cast<int>(ToCount(info[2], "imageProcessInto: width", 1, 1 << 20));
+  const size_t index = ToCount(info[4], "imageProcessInto: index", 0, 1 << 30);
   source.bytes = CopyBytes(info[0]);
   if (source.bytes.size() != size_t{3} * source.height * source.width) {
-    throw TypeError("imageResizeInto: expected height x width x 3 bytes, got " +
+    throw TypeError("imageProcessInto: expected height x width x 3 bytes, got " +
                     std::to_string(source.bytes.size()));
   }
   source.bytes.push_back(0);  // ResizeToPlanes reads one byte further
+  if (!info[5].IsUndefined()) SetProgram(source, info[5]);
   auto job = std::make_shared<Job>();
   job->out = ToBatch(info.Env(), info[3], index + 1);
   job->first_slot = index;
@@ -312,7 +381,7 @@ void Register(Napi::Env env, Napi::Object exports, const char* name, const State
 void InitImage(Napi::Env env, Napi::Object exports) {
   const auto state = std::make_shared<ImageEnv>();
   Register(env, exports, "imageLoadBatch", state, LoadBatch);
-  Register(env, exports, "imageResizeInto", state, ResizeIntoSlot);
+  Register(env, exports, "imageProcessInto", state, ProcessIntoSlot);
   Register(env, exports, "imageDecode", state, DecodeOne);
 }
 

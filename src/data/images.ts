@@ -6,8 +6,9 @@ import {
   type ImageFailure,
   type ImageSource,
   loadImagesInto,
-  resizeImageInto,
+  processImageInto,
 } from '../torch/image.js';
+import type { ImageProgram } from '../torch/image-program.js';
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
 import { decodeBmp, isBmp, type RawImage } from './bmp.js';
@@ -67,10 +68,11 @@ async function loadBySharp(
   source: ImageSource,
   out: Tensor,
   index: number,
+  program: ImageProgram | undefined,
 ): Promise<ImageFailure | undefined> {
   try {
     const { data, height, width } = await decodeWithSharp(source);
-    const [failure] = await resizeImageInto(data, height, width, out, index);
+    const [failure] = await processImageInto(data, height, width, out, index, program);
     return failure && { ...failure, index };
   } catch (error) {
     return { index, unsupported: false, message: error instanceof Error ? error.message : String(error) };
@@ -81,23 +83,52 @@ async function loadBySharp(
  * Loads pictures (paths, or the bytes of image files) into a uint8 tensor N × 3 × `height` × `width` on the CPU:
  * decoded off the JavaScript thread, resized as PIL's bicubic filter does. Common JPEGs are decoded natively,
  * everything else by sharp. Rejects with an Error that names the first picture that cannot be loaded.
- *
- * `options.pinned` puts the batch into page-locked memory, from which copies to a GPU run in the background.
  */
-export async function loadImages(
+export function loadImages(
   sources: readonly ImageSource[],
   height: number,
   width: number,
+  options: LoadOptions = {},
+): Promise<Tensor> {
+  return load(sources, [height, width], { ...options, dtype: torch.uint8 });
+}
+
+/**
+ * As {@link loadImages}, but every picture goes through a program of its own, which must end at `height` × `width`,
+ * and the batch is float32, values 0–255.
+ *
+ * `options.pinned` puts the batch into page-locked memory, from which copies to a GPU run in the background.
+ */
+export function loadProcessed(
+  sources: readonly ImageSource[],
+  programs: readonly ImageProgram[],
+  [height, width]: readonly [number, number],
   options: LoadOptions & { pinned?: boolean } = {},
 ): Promise<Tensor> {
+  return load(sources, [height, width], { ...options, dtype: torch.float32, programs });
+}
+
+interface BatchOptions extends LoadOptions {
+  dtype: torch.DType;
+  programs?: readonly ImageProgram[];
+  pinned?: boolean;
+}
+
+async function load(
+  sources: readonly ImageSource[],
+  size: readonly [number, number],
+  { dtype, programs, pinned, workers }: BatchOptions,
+): Promise<Tensor> {
   const out = torch.scope(() => {
-    const batch = torch.empty([sources.length, 3, height, width], { dtype: torch.uint8 });
-    return (options.pinned ? batch.pin_memory() : batch).keep();
+    const batch = torch.empty([sources.length, 3, ...size], { dtype });
+    return (pinned ? batch.pin_memory() : batch).keep();
   });
   try {
-    const failures = await loadImagesInto(sources, out, decodingThreads(options.workers));
+    const failures = await loadImagesInto(sources, out, decodingThreads(workers), programs);
     const left = await Promise.all(
-      failures.map((one) => (one.unsupported ? loadBySharp(sources[one.index], out, one.index) : one)),
+      failures.map((one) =>
+        one.unsupported ? loadBySharp(sources[one.index], out, one.index, programs?.[one.index]) : one,
+      ),
     );
     const fatal = left.filter((one) => one !== undefined);
     if (fatal.length > 0) throw loadError(sources[fatal[0].index], fatal[0].message, fatal.length - 1);

@@ -2,7 +2,7 @@ import type { DeviceLike, Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
 import { type BatchSource, type BatchSourceState, FiniteBatches } from './batches.js';
 import type { CommDataset, LabelledImage } from './dataset.js';
-import { loadImages } from './images.js';
+import { loadProcessed } from './images.js';
 import { Rng, type RngState } from './rng.js';
 import type { ImagePipeline } from './transforms/build.js';
 

@@ -118,13 +118,15 @@ export interface Native {
     sources: readonly (string | Uint8Array)[],
     out: number,
     threads: number,
+    programs?: readonly Float64Array[],
   ): Promise<ImageFailure[]>;
-  imageResizeInto(
+  imageProcessInto(
     rgb: Uint8Array,
     height: number,
     width: number,
     out: number,
     index: number,
+    program?: Float64Array,
   ): Promise<ImageFailure[]>;
   imageDecode(source: string | Uint8Array): Promise<number | ImageFailure>;
   // distributed_store.cc

@@ -8,30 +8,48 @@ interface Entry {
   data_offsets: [number, number];
 }
 
-const file = readFileSync(goldenPath('transforms.safetensors'));
-const headerLength = Number(file.readBigUInt64LE(0));
-const header = JSON.parse(file.subarray(8, 8 + headerLength).toString('utf8')) as Record<string, Entry>;
+interface GoldenFile {
+  file: Buffer;
+  header: Record<string, Entry>;
+  start: number;
+}
+
+function open(name: string): GoldenFile {
+  const file = readFileSync(goldenPath(name));
+  const length = Number(file.readBigUInt64LE(0));
+  return { file, header: JSON.parse(file.subarray(8, 8 + length).toString('utf8')), start: 8 + length };
+}
+
+function entry({ file, header, start }: GoldenFile, key: string, type: string) {
+  if (!header[key]) throw new Error(`no golden ${key}`);
+  const { dtype, shape, data_offsets: offsets } = header[key];
+  if (dtype !== type) throw new Error(`${key} is ${dtype}`);
+  return { bytes: new Uint8Array(file.subarray(start + offsets[0], start + offsets[1])), shape };
+}
+
+const transforms = open('transforms.safetensors');
+// Made by Pillow 12.3 and NumPy 2.4 from the picture `image` of the file above.
+const augment = open('augment.safetensors');
 
 /** Bytes of an entry of transforms.safetensors, and its shape. */
 export function goldenBytes(key: string): { bytes: Uint8Array; shape: number[] } {
-  const { dtype, shape, data_offsets: offsets } = header[key];
-  if (dtype !== 'U8') throw new Error(`${key} is ${dtype}`);
-  const [begin, end] = offsets.map((offset) => 8 + headerLength + offset);
-  return { bytes: new Uint8Array(file.subarray(begin, end)), shape };
+  return entry(transforms, key, 'U8');
 }
 
 /** The float32 entry `key`, in its own shape. */
 export function goldenFloats(key: string): torch.Tensor {
-  const { shape, data_offsets: offsets } = header[key];
-  const [begin, end] = offsets.map((offset) => 8 + headerLength + offset);
-  return torch.tensor(new Float32Array(new Uint8Array(file.subarray(begin, end)).buffer)).view(shape);
+  const { bytes, shape } = entry(transforms, key, 'F32');
+  return torch.tensor(new Float32Array(bytes.buffer)).view(shape);
 }
 
+const toPlanes = ({ bytes, shape }: { bytes: Uint8Array; shape: number[] }): torch.Tensor =>
+  torch.tensor(bytes).view(shape).permute([2, 0, 1]).contiguous();
+
 /** A height × width × channels picture of the golden file as channels × height × width, uint8. */
-export function goldenImage(key: string): torch.Tensor {
-  const { bytes, shape } = goldenBytes(key);
-  return torch.tensor(bytes).view(shape).permute([2, 0, 1]).contiguous();
-}
+export const goldenImage = (key: string): torch.Tensor => toPlanes(goldenBytes(key));
+
+/** The same for what Pillow made with fixed parameters (augment.safetensors). */
+export const pillowImage = (key: string): torch.Tensor => toPlanes(entry(augment, key, 'U8'));
 
 /** Largest difference between two uint8 tensors, and the part of their elements that differ. */
 export function byteDifference(a: torch.Tensor, b: torch.Tensor): { max: number; part: number } {
