@@ -5,7 +5,7 @@ import { repr } from './pyvalue.js';
 /**
  * What FastReID's keys ask for and this version cannot do yet. Files that use these keys load; building something
  * from them is refused, key by key, until the line here can go. Parameters of a feature that is switched off
- * (`INPUT.CJ.HUE` while `INPUT.CJ.ENABLED` is False) do no harm and are not refused.
+ * (`TEST.RERANK.K1` while `TEST.RERANK.ENABLED` is False) do no harm and are not refused.
  */
 interface Gap {
   readonly key: string;
@@ -34,12 +34,6 @@ function names(text: string): Gap['asks'] {
 const OPTIMIZERS = names('Adafactor LBFGS Muon SparseAdam');
 
 const GAPS: readonly Gap[] = [
-  { key: 'INPUT.CROP.ENABLED', asks: on, what: 'the random resized crop' },
-  { key: 'INPUT.CJ.ENABLED', asks: on, what: 'colour jitter' },
-  { key: 'INPUT.AFFINE.ENABLED', asks: on, what: 'the random affine map' },
-  { key: 'INPUT.AUTOAUG.ENABLED', asks: on, what: 'AutoAugment' },
-  { key: 'INPUT.AUGMIX.ENABLED', asks: on, what: 'AugMix' },
-  { key: 'INPUT.RPT.ENABLED', asks: on, what: 'random patches' },
   { key: 'SOLVER.OPT', asks: OPTIMIZERS, what: 'this optimizer' },
   {
     key: 'CUDNN_BENCHMARK',

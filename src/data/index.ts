@@ -9,7 +9,7 @@ export {
 export { CommDataset, type LabelledImage } from './dataset.js';
 export * from './datasets/index.js';
 export { findImages, type ListedImage, readImageList } from './image-files.js';
-export { type ImageSource, type LoadOptions, loadImages, readImage } from './images.js';
+export { type ImageSource, type LoadOptions, loadImages, loadProcessed, readImage } from './images.js';
 export { type Batch, DataLoader, type DataLoaderOptions, type LoaderState } from './loader.js';
 export { Rng, type RngState } from './rng.js';
 export * from './samplers/index.js';

@@ -21,10 +21,16 @@ export interface Batch extends Disposable {
   dispose(): void;
 }
 
-/** State of a loader, as plain data: a loader given it yields what the saved one would have yielded next. */
-export interface LoaderState {
+/** Where a loader stands before a batch is drawn. */
+interface Position {
   source: BatchSourceState;
   transforms: RngState;
+}
+
+/** State of a loader, as plain data: a loader given it yields what the saved one would have yielded next. */
+export interface LoaderState extends Position {
+  /** Batches to load again and drop, from the position on, so that a transform remembers their pictures. */
+  replay?: number;
 }
 
 export interface DataLoaderOptions {
@@ -43,18 +49,19 @@ export interface DataLoaderOptions {
   device?: DeviceLike;
 }
 
-/** A batch on its way: decoded and resized, but not transformed. */
+/** A batch on its way. */
 interface Pending {
-  /** Where the source stood before this batch was drawn. */
-  before: BatchSourceState;
+  before: Position;
   labels: LabelledImage[];
   images: Promise<Tensor>;
+  /** Of the step that sees the whole batch. */
+  rng: Rng;
 }
 
 /**
- * Loads batches ahead of their use. Pictures are decoded by native threads in the background; random transforms
- * are drawn and applied on the device when a batch is handed out, in order, so that neither the number of workers
- * nor the depth of prefetching changes what comes out, and {@link state} describes exactly what was handed out.
+ * Loads batches ahead of their use. What is to be done with each picture is drawn when its batch is drawn, in order,
+ * and native threads decode and transform in the background, so that neither the number of workers nor the depth of
+ * prefetching changes what comes out, and {@link state} describes exactly what was handed out.
  *
  * A training loader is endless: iterating again goes on where the last iteration stopped. A test loader starts a
  * pass with each iteration. A picture that cannot be loaded makes that `next()` reject; the following one goes on
@@ -65,7 +72,10 @@ export class DataLoader implements AsyncIterable<Batch> {
   readonly #options: Required<DataLoaderOptions>;
   readonly #rng: Rng;
   #queue: Pending[] = [];
-  // Calls of next() wait for each other: transforms must draw their numbers in order.
+  // The last batches handed out, as far as the pipeline remembers their pictures.
+  #recent: { before: Position; pictures: number }[] = [];
+  #replay = 0;
+  // Calls of next() wait for each other: batches are handed out in order.
   #tail: Promise<unknown> = Promise.resolve();
   #closed: Promise<void> | undefined;
 
@@ -104,19 +114,23 @@ export class DataLoader implements AsyncIterable<Batch> {
 
   /** Does not count batches that were prefetched but not handed out. */
   state(): LoaderState {
-    const source = this.#queue[0]?.before ?? this.#options.batches.state();
-    return { source: structuredClone(source), transforms: this.#rng.state() };
+    const position = this.#recent[0]?.before ?? this.#queue[0]?.before ?? this.#position();
+    const replay = this.#recent.length + this.#replay;
+    return structuredClone(replay > 0 ? { ...position, replay } : position);
   }
 
   loadState(state: LoaderState): void {
-    this.#discard();
+    void this.#discard();
     this.#options.batches.loadState(state.source);
     this.#rng.loadState(state.transforms);
+    this.#options.pipeline.batchStep?.reset();
+    this.#recent = [];
+    this.#replay = state.replay ?? 0;
   }
 
   /** Stops prefetching, waits for what is being decoded and releases it. Calling it again is harmless. */
   close(): Promise<void> {
-    this.#closed ??= Promise.resolve().then(() => this.#discard());
+    this.#closed ??= this.#discard().then(() => this.#options.pipeline.batchStep?.reset());
     return this.#closed;
   }
 
@@ -137,53 +151,77 @@ export class DataLoader implements AsyncIterable<Batch> {
     }
   }
 
+  #position(): Position {
+    return { source: this.#options.batches.state(), transforms: this.#rng.state() };
+  }
+
   #prefetch(count: number): void {
     const { batches, dataset, pipeline, workers, device } = this.#options;
+    const pinned = (typeof device === 'string' ? device : device.type).startsWith('cuda');
     while (this.#queue.length < count) {
-      const before = batches.state();
+      const before = this.#position();
       const indices = batches.next();
       if (indices === undefined) return;
       const labels = indices.map((index) => dataset.at(index));
-      const images = loadImages(
-        labels.map(({ imgPath }) => imgPath),
-        ...pipeline.size,
-        { workers, pinned: (typeof device === 'string' ? device : device.type).startsWith('cuda') },
-      );
+      const programs = labels.map(() => pipeline.draw(this.#rng));
+      const rng = new Rng(this.#rng.uint32());
+      const paths = labels.map(({ imgPath }) => imgPath);
+      const images = loadProcessed(paths, programs, pipeline.size, { workers, pinned });
       images.catch(() => {}); // reported when its turn comes; until then nobody listens
-      this.#queue.push({ before, labels, images });
+      this.#queue.push({ before, labels, images, rng });
     }
   }
 
   async #take(): Promise<Batch | undefined> {
+    for (; this.#replay > 0; this.#replay--) {
+      // A batch that fails again was no batch the first time either.
+      const again = await this.#one().catch(() => undefined);
+      again?.dispose();
+    }
+    return this.#one();
+  }
+
+  async #one(): Promise<Batch | undefined> {
     if (this.#closed) return undefined;
     this.#prefetch(this.#options.prefetch + 1);
     const pending = this.#queue[0];
     if (pending === undefined) return undefined;
-    let loaded: Tensor;
-    try {
-      loaded = await pending.images;
-    } catch (error) {
-      if (this.#queue[0] === pending) this.#queue.shift();
+    const loaded = await pending.images.catch((error: unknown) => {
+      if (this.#queue[0] === pending) this.#pass(pending);
       throw error;
-    }
+    });
     // While it was loading, loadState(), close() or a new pass may have dropped it, and disposed of it.
-    if (this.#queue[0] !== pending) return this.#take();
-    this.#queue.shift();
-    return this.#finish(pending.labels, loaded);
+    if (this.#queue[0] !== pending) return this.#one();
+    this.#pass(pending);
+    return this.#finish(pending, loaded);
   }
 
-  #finish(labels: readonly LabelledImage[], loaded: Tensor): Batch {
+  /** Takes the first batch off the queue. */
+  #pass({ before, labels }: Pending): void {
+    this.#queue.shift();
+    const memory = this.#options.pipeline.batchStep?.memory ?? 0;
+    if (memory === 0) return;
+    this.#recent.push({ before, pictures: labels.length });
+    let pictures = this.#recent.reduce((sum, batch) => sum + batch.pictures, 0);
+    while (pictures - this.#recent[0].pictures >= memory) pictures -= this.#recent.shift()!.pictures;
+  }
+
+  #finish({ labels, rng }: Pending, loaded: Tensor): Batch {
     const { device, pipeline } = this.#options;
     const integers = (values: number[]): Tensor => torch.tensor(BigInt64Array.from(values, BigInt));
     // All three are kept: a scope that the caller holds open must not end the life of a batch.
-    const tensors = torch.scope(() => ({
-      images: pipeline.transform(loaded.to({ device, nonBlocking: true }), this.#rng).keep(),
-      targets: integers(labels.map(({ target }) => target))
-        .to(device)
-        .keep(),
-      camids: integers(labels.map(({ camid }) => camid)).keep(),
-    }));
-    if (tensors.images !== loaded) loaded.dispose(); // a pipeline may do nothing at all
+    const tensors = torch.scope(() => {
+      const images = loaded.to({ device, nonBlocking: true }).keep();
+      pipeline.batchStep?.apply(images, rng);
+      return {
+        images,
+        targets: integers(labels.map(({ target }) => target))
+          .to(device)
+          .keep(),
+        camids: integers(labels.map(({ camid }) => camid)).keep(),
+      };
+    });
+    if (tensors.images !== loaded) loaded.dispose();
     const dispose = (): void => {
       for (const tensor of Object.values(tensors)) tensor.dispose();
     };

@@ -1,5 +1,5 @@
 import type { Config } from '../config/index.js';
-import { type ImageSource, loadImages } from '../data/index.js';
+import { buildTransforms, type ImageSource, loadProcessed, Rng } from '../data/index.js';
 import { logger } from '../logger.js';
 import { applyMemoryFormat, buildModel, deploy, type MetaArch } from '../modeling/index.js';
 import type { Tensor } from '../torch/index.js';
@@ -59,19 +59,22 @@ export class DefaultPredictor {
   }
 
   /**
-   * Features of image files (paths, or the bytes of files), resized to INPUT.SIZE_TEST.
+   * Features of image files (paths, or the bytes of files), prepared as in evaluation.
    *
    * @returns [n, dim] float32 on the CPU, in the order of the images, not normalised
    */
   async embed(images: readonly ImageSource[], options: EmbedOptions = {}): Promise<Tensor> {
     if (images.length === 0) throw new Error('embed: there are no images');
     const { batchSize = this.cfg.TEST.IMS_PER_BATCH, onProgress } = options;
-    const [height, width] = this.cfg.INPUT.SIZE_TEST;
+    const { size, draw } = buildTransforms(this.cfg, false);
+    const rng = new Rng(0); // preparing for evaluation draws nothing
+    const { NUM_WORKERS: workers } = this.cfg.DATALOADER;
     let out: Tensor | undefined;
     try {
       for (let from = 0; from < images.length; from += batchSize) {
         const some = images.slice(from, from + batchSize);
-        const batch = await loadImages(some, height, width, { workers: this.cfg.DATALOADER.NUM_WORKERS });
+        const programs = some.map(() => draw(rng));
+        const batch = await loadProcessed(some, programs, size, { workers });
         try {
           out = torch.scope(() => {
             const features = this.call(batch);

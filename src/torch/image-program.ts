@@ -109,7 +109,14 @@ export class ImageProgram {
     return this.#add('mirror');
   }
 
-  affine({ matrix, center = [0.5, 0.5], shift, relativeShift, filter = 'nearest', fill = 0 }: AffineMap): this {
+  affine({
+    matrix,
+    center = [0.5, 0.5],
+    shift,
+    relativeShift,
+    filter = 'nearest',
+    fill = 0,
+  }: AffineMap): this {
     return this.#add(
       'affine',
       FILTERS.indexOf(filter),

@@ -1,4 +1,6 @@
 import type { Rng } from '../rng.js';
+import type { Size } from './geometry.js';
+import type { ImageTransform } from './transform.js';
 
 /** Top-left corner and size of a rectangle, in pixels. */
 export interface Rectangle {
@@ -24,34 +26,23 @@ export function drawErasing(rng: Rng, height: number, width: number): Rectangle 
     const ratio = Math.exp(rng.uniform(Math.log(ERASE_RATIO[0]), Math.log(ERASE_RATIO[1])));
     const h = Math.round(Math.sqrt(area * ratio));
     const w = Math.round(Math.sqrt(area / ratio));
-    if (h >= height || w >= width) continue;
+    if (h < 1 || w < 1 || h >= height || w >= width) continue;
     return { top: rng.integer(height - h + 1), left: rng.integer(width - w + 1), height: h, width: w };
   }
   return undefined;
 }
 
-export type PaddingMode = 'constant' | 'edge' | 'reflect' | 'symmetric';
-
 /**
- * For every row (or column) of an image padded by `padding` on both sides, the row of the image it repeats:
- * `edge` repeats the border, `reflect` mirrors at the border row, `symmetric` mirrors and repeats it.
+ * Erases a rectangle of the picture, of `size`, with probability `prob`, to `value`: one number for all channels or
+ * one for each, 0–255. {@link drawErasing} says which rectangle.
  */
-export function paddedSource(
-  size: number,
-  padding: number,
-  mode: Exclude<PaddingMode, 'constant'>,
-): number[] {
-  const most = mode === 'edge' ? Number.POSITIVE_INFINITY : mode === 'reflect' ? size - 1 : size;
-  if (padding > most) {
-    throw new RangeError(
-      `padding ${padding} is too wide for ${size} pixels in mode '${mode}': at most ${most}`,
-    );
+export function randomErasing(prob: number, value: readonly number[], size: Size): ImageTransform {
+  if (value.length !== 3 && value.length !== 1) {
+    throw new RangeError(`INPUT.REA.VALUE needs 3 numbers (or one), got ${value.length}`);
   }
-  return Array.from({ length: size + 2 * padding }, (_, i) => {
-    const at = i - padding;
-    if (at >= 0 && at < size) return at;
-    if (mode === 'edge') return at < 0 ? 0 : size - 1;
-    const skip = mode === 'reflect' ? 0 : 1;
-    return at < 0 ? -at - skip : 2 * (size - 1) - at + skip;
-  });
+  const [r, g = r, b = r] = value;
+  return (program, rng) => {
+    const area = rng.uniform() < prob ? drawErasing(rng, ...size) : undefined;
+    if (area) program.erase(area, [r, g, b]);
+  };
 }
