@@ -49,7 +49,10 @@ export const DEFAULTS = {
       WITH_NL: false,
       /** Vision transformer: weight of the side information embedding. */
       SIE_COE: float(3),
-      /** Vision transformer: number of cameras that get a side information embedding, 0 = none; not a FastReID key. */
+      /**
+       * Vision transformer: number of cameras that get a side information embedding, 0 = none; at least as many as
+       * there are in all of DATASETS.NAMES. Not a FastReID key.
+       */
       SIE_CAMERAS: 0,
       /**
        * Vision transformer: what it returns: the class token (`cls`), which needs no pooling, or the map of the

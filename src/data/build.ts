@@ -2,6 +2,7 @@ import type { Config } from '../config/index.js';
 import { logger } from '../logger.js';
 import type { DeviceLike } from '../torch/index.js';
 import { EndlessBatches, FiniteBatches } from './batches.js';
+import { checkCameras, withTrainingCameras } from './cameras.js';
 import { CommDataset } from './dataset.js';
 import { type ImageItem, openDataset, ownOptions, type TestSet } from './datasets/index.js';
 import { DataLoader } from './loader.js';
@@ -44,7 +45,8 @@ function seedOf({ seed, worldSize = 1 }: TrainLoaderOptions): number {
  * and transformed as the configuration says. One epoch is `loader.dataset.length / SOLVER.IMS_PER_BATCH`
  * iterations, rounded down; `loader.dataset.numClasses` is the number of identities.
  *
- * Throws when a dataset is missing or when no batch can be made of it.
+ * Throws when a dataset is missing, when no batch can be made of it, or when there are more cameras than
+ * MODEL.BACKBONE.SIE_CAMERAS.
  */
 export function buildReidTrainLoader(cfg: Config, options: TrainLoaderOptions = {}): DataLoader {
   const { rank = 0, worldSize = 1, root, device = cfg.MODEL.DEVICE, log = logger.info } = options;
@@ -64,6 +66,7 @@ export function buildReidTrainLoader(cfg: Config, options: TrainLoaderOptions = 
   }
   if (items.length === 0) throw new Error('DATASETS.NAMES: nothing to train on');
   const dataset = new CommDataset(items, { relabel: true });
+  checkCameras(cfg, dataset.numCameras);
   const seed = seedOf(options);
   const batchSize = batchPerProcess('SOLVER.IMS_PER_BATCH', cfg.SOLVER.IMS_PER_BATCH, worldSize);
   if (cfg.SOLVER.IMS_PER_BATCH > dataset.length) {
@@ -94,14 +97,14 @@ export interface TestLoader {
 
 /**
  * Loader over the test pictures of the dataset `name`, each once and in order. With several processes, each gets one
- * contiguous piece of the list.
+ * contiguous piece of the list. With MODEL.BACKBONE.SIE_CAMERAS, cameras have the numbers of the training sets.
  */
 export function buildReidTestLoader(cfg: Config, name: string, options: LoaderOptions = {}): TestLoader {
   const { rank = 0, worldSize = 1, root, device = cfg.MODEL.DEVICE, log = logger.info } = options;
   const source = openDataset(name, { root, own: ownOptions(cfg) });
   if (rank === 0) log(source.showTest());
   const { images, trials, cameras } = source.testSet();
-  const dataset = new CommDataset(images, { relabel: false });
+  const dataset = new CommDataset(withTrainingCameras(cfg, source, images, root), { relabel: false });
   const indices = new InferenceSampler(dataset.length, { rank, worldSize });
   const loader = new DataLoader({
     dataset,

@@ -105,6 +105,11 @@ export abstract class ImageDataset {
     return { images, trials: [trial], cameras: true };
   }
 
+  /** What the camera of a test picture is called in training sets. */
+  trainingCamera(item: ImageItem): Label {
+    return this.named(item).camid;
+  }
+
   /** Identities and cameras, as training sets name them. */
   protected named(item: ImageItem): ImageItem {
     const { imgPath, pid, camid } = item;

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { groupBy } from '../group.js';
+import type { Label } from '../labels.js';
 import { type DatasetOptions, ImageDataset, type ImageItem, type TestSet, type Trial } from './base.js';
 
 /** Where a picture belongs; `test` is divided into query and gallery by the protocol. */
@@ -14,6 +15,9 @@ export interface OwnItem {
   /** Undefined where identities are to be divided by a draw. */
   readonly part?: Part;
 }
+
+/** What training sets call the camera of a picture whose camera is not known. */
+const UNKNOWN_CAMERA = '0';
 
 /** How pictures of one's own are read (DATASETS.OWN). */
 export interface OwnOptions {
@@ -49,6 +53,8 @@ export abstract class OwnDataset extends ImageDataset {
   readonly #seed: number;
   #items: readonly OwnItem[] | undefined;
   #test: TestSet | undefined;
+  /** Names of the cameras of the test part by their numbers; empty where it is not known. */
+  #testCameras: string[] = [];
 
   /** @param name as the configuration has it; the prefix of training identities */
   constructor(name: string, options: OwnDatasetOptions = {}) {
@@ -79,7 +85,7 @@ export abstract class OwnDataset extends ImageDataset {
     if (items.length === 0) throw new Error(`${this.title}: nothing to train on`);
     const once = new Map(items.map((item) => [item.path, item]));
     return [...once.values()].map(({ path, identity, camera }) =>
-      this.named({ imgPath: path, pid: identity, camid: camera ?? '0' }),
+      this.named({ imgPath: path, pid: identity, camid: camera ?? UNKNOWN_CAMERA }),
     );
   }
 
@@ -96,6 +102,11 @@ export abstract class OwnDataset extends ImageDataset {
   override testSet(): TestSet {
     this.#test ??= this.#makeTestSet();
     return this.#test;
+  }
+
+  override trainingCamera(item: ImageItem): Label {
+    const camid = this.#testCameras[Number(item.camid)] || UNKNOWN_CAMERA;
+    return this.named({ ...item, camid }).camid;
   }
 
   override showTest(): string {
@@ -167,6 +178,7 @@ export abstract class OwnDataset extends ImageDataset {
     for (const item of items) once[at.get(item.path)!] ??= item;
     const numberOf = numbering(once.map(({ identity }) => identity));
     const cameraOf = numbering(once.map(({ camera }) => camera ?? ''));
+    this.#testCameras = [...cameraOf.keys()];
     const images = once.map(({ path, identity, camera }) => ({
       imgPath: path,
       pid: numberOf.get(identity)!,

@@ -24,7 +24,8 @@ export function callBackbone(backbone: torch.nn.Module, images: Tensor, camids?:
 
 /**
  * The side information embedding of each image, `[N, 1, dim]` (He et al. 2021, TransReID, eq. 4, without the factor).
- * Images whose cameras are not known, which is possible in evaluation only, get the mean over all cameras.
+ * In evaluation, images of cameras that training did not see, which have negative numbers, get the mean over all
+ * cameras, as do all images without `camids`.
  *
  * @param embedding `[cameras, 1, dim]`
  * @param camids int64 `[N]`, 0 to cameras − 1
@@ -36,11 +37,14 @@ export function sideInformation(embedding: Tensor, camids: Tensor | undefined, t
   }
   const cameras = embedding.shape[0];
   const [lowest, highest] = [camids.min(), camids.max()].map((t) => Number(t.item()));
-  if (lowest < 0 || highest >= cameras) {
-    const wrong = lowest < 0 ? lowest : highest;
+  if ((training && lowest < 0) || highest >= cameras) {
+    const wrong = highest >= cameras ? highest : lowest;
     throw new Error(
       `MODEL.BACKBONE.SIE_CAMERAS is ${cameras}, but the batch has an image of camera ${wrong}; cameras count from 0`,
     );
   }
-  return embedding.index(camids.to({ device: embedding.device }));
+  const numbers = camids.to({ device: embedding.device });
+  if (lowest >= 0) return embedding.index(numbers);
+  const known = numbers.ge(0).view([-1, 1, 1]);
+  return torch.where(known, embedding.index(numbers.clamp(0)), embedding.mean([0], true));
 }

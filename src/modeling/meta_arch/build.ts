@@ -11,7 +11,10 @@ export interface ModelInput {
   images: Tensor;
   /** Identities, int64 `[N]`; needed in training. */
   targets?: Tensor;
-  /** Cameras, int64 `[N]`; needed in training by backbones with side information (`MODEL.BACKBONE.SIE_CAMERAS`). */
+  /**
+   * Cameras, int64 `[N]`; needed in training by backbones with side information (`MODEL.BACKBONE.SIE_CAMERAS`). In
+   * evaluation, negative where training did not see the camera.
+   */
   camids?: Tensor;
 }
 

@@ -1,0 +1,125 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { buildReidTestLoader, buildReidTrainLoader, OwnDataset, type OwnItem } from '../../src/data/index.js';
+import { DefaultTrainer } from '../../src/engine/index.js';
+import { setQuiet } from '../../src/logger.js';
+import { sideInformation } from '../../src/modeling/backbones/cameras.js';
+import { BACKBONE_REGISTRY, CameraBackbone, callBackbone } from '../../src/modeling/index.js';
+import * as torch from '../../src/torch/index.js';
+import { tinyConfig, writeTinySet } from './tiny.js';
+
+setQuiet(true);
+torch.setNumThreads(1);
+const folder = mkdtempSync(join(tmpdir(), 'reid-cameras-'));
+before(async () => {
+  await writeTinySet(join(folder, 'data'));
+  process.env.FASTREID_DATASETS = join(folder, 'data');
+});
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Cameras that the backbone was called with, by mode. */
+const seen = { training: new Set<number>(), evaluation: new Set<number>() };
+
+/** Mean colours plus an embedding of the camera. */
+class ColourBackbone extends CameraBackbone {
+  readonly conv = new torch.nn.Conv2d(3, 16, 1);
+  readonly sie_embed = new torch.nn.Parameter(torch.zeros([3, 1, 16], { dtype: torch.float32 }));
+
+  protected override forward(images: torch.Tensor, camids?: torch.Tensor): torch.Tensor {
+    assert.ok(camids);
+    const numbers = (camids.tolist() as (number | bigint)[]).map(Number);
+    for (const each of numbers) seen[this.training ? 'training' : 'evaluation'].add(each);
+    const camera = sideInformation(this.sie_embed, camids, this.training);
+    return this.conv.call(images).add(camera.view([-1, 16, 1, 1]));
+  }
+}
+
+BACKBONE_REGISTRY.register('build_colour_backbone', () => new ColourBackbone());
+
+const CAMERAS = ['MODEL.BACKBONE.NAME', 'build_colour_backbone', 'MODEL.BACKBONE.SIE_CAMERAS', 3];
+
+// Training sees cameras 2, 3 and 4, the query is of camera 1, the gallery of 2, 3 and 4.
+test('training and evaluation hand the cameras to the backbone, by the numbers of training', async () => {
+  const cfg = tinyConfig(join(folder, 'run'), [...CAMERAS, 'SOLVER.MAX_EPOCH', 1]);
+  const trainer = new DefaultTrainer(cfg, { seed: 3 });
+  const initial = trainer.model.stateDict().get('backbone.sie_embed')!.detach().clone();
+  await trainer.train();
+  const trained = trainer.model.stateDict().get('backbone.sie_embed')!;
+  const moved = trained.sub(initial).abs().sum([1, 2]).tolist() as number[];
+  assert.ok(moved.every((change) => change > 0));
+  assert.deepEqual([...seen.training].sort(), [0, 1, 2]);
+  assert.deepEqual([...seen.evaluation].sort(), [-1, 0, 1, 2]);
+});
+
+test('without side information, test sets keep their numbers', async () => {
+  const numbers = async (overrides: unknown[]): Promise<number[]> => {
+    const { loader } = buildReidTestLoader(tinyConfig(folder, overrides), 'EmojiReID', { log: () => {} });
+    const found = new Set<number>();
+    for await (const batch of loader) {
+      for (const camid of batch.camids.tolist() as (number | bigint)[]) found.add(Number(camid));
+      batch.dispose();
+    }
+    return [...found];
+  };
+  assert.deepEqual(await numbers([]), [0, 1, 2, 3]);
+  assert.deepEqual(await numbers(CAMERAS), [-1, 0, 1, 2]);
+  assert.deepEqual(await numbers([...CAMERAS, 'DATASETS.NAMES', '()']), [-1, -2, -3, -4]);
+});
+
+test('more cameras than embeddings: how many there are is said', () => {
+  const cfg = tinyConfig(folder, ['MODEL.BACKBONE.SIE_CAMERAS', 2]);
+  assert.throws(
+    () => buildReidTrainLoader(cfg, { log: () => {} }),
+    /SIE_CAMERAS is 2, but there are 3 cameras in DATASETS.NAMES \(EmojiReID\): set it to 3, or to 0/,
+  );
+});
+
+test('training sets that are not there: why they are needed is said', () => {
+  const cfg = tinyConfig(folder, [...CAMERAS, 'DATASETS.NAMES', '("Market1501",)']);
+  assert.throws(
+    () => buildReidTestLoader(cfg, 'EmojiReID', { log: () => {} }),
+    /which camera has which embedding follows from the training sets[\s\S]*does not exist/,
+  );
+});
+
+test('a picture of an unknown camera gets the mean of the embeddings, in evaluation only', () => {
+  const backbone = new ColourBackbone();
+  torch.noGrad(() => backbone.sie_embed.copy_(torch.arange(48).view([3, 1, 16])));
+  const camids = torch.tensor([-2, 2], { dtype: torch.int64 });
+  const images = torch.zeros([2, 3, 4, 4]);
+  const added = torch.noGrad(() =>
+    callBackbone(backbone.eval(), images, camids)
+      .mean([2, 3])
+      .sub(backbone.conv.bias as torch.Tensor),
+  );
+  const expected = torch.stack([torch.arange(16, 32), torch.arange(32, 48)]).float();
+  assert.ok(torch.allclose(added, expected, 1e-5, 1e-5));
+  assert.throws(() => callBackbone(backbone.train(), images, camids), /image of camera -2/);
+});
+
+class Own extends OwnDataset {
+  protected override readItems(): OwnItem[] {
+    const item = (path: string, part: OwnItem['part'], camera?: string): OwnItem => {
+      return { path, identity: path[0], camera, part };
+    };
+    return [
+      ...[item('a1', 'train', 'yard'), item('a2', 'train', 'door')],
+      ...[item('b1', 'test', 'yard'), item('b2', 'test', 'gate')],
+    ];
+  }
+}
+
+test("cameras of one's own pictures have the same name in training and test", () => {
+  const own = new Own('mine');
+  assert.deepEqual(
+    own.train.map(({ camid }) => camid),
+    ['mine_yard', 'mine_door'],
+  );
+  assert.deepEqual(
+    own.testSet().images.map((item) => own.trainingCamera(item)),
+    ['mine_yard', 'mine_gate'],
+  );
+});
