@@ -189,6 +189,11 @@ export const DEFAULTS = {
     NUM_WORKERS: 8,
     /** Identities of each data set of NAMES (or of each camera) in a batch of SetReWeightSampler: a proportion. */
     SET_WEIGHT: [] as number[],
+    /**
+     * Go on when a picture cannot be read, with a warning: in training another one of the batch takes its place, of the
+     * same identity where there is one; evaluation leaves it out. Not a FastReID key.
+     */
+    SKIP_BROKEN: false,
   },
   SOLVER: {
     /**

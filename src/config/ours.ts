@@ -4,6 +4,7 @@
  */
 export const OUR_KEYS: ReadonlyMap<string, unknown> = new Map<string, unknown>([
   ['COMPAT', ''],
+  ['DATALOADER.SKIP_BROKEN', false],
   ['DATASETS.OWN.TEST_SHARE', 0.5],
   ['DATASETS.OWN.SEED', 0],
   ['DATASETS.OWN.CAMERA_PATTERN', '_c(\\d+)'],

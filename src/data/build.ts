@@ -82,6 +82,7 @@ export function buildReidTrainLoader(cfg: Config, options: TrainLoaderOptions = 
     seed,
     rank,
     workers: cfg.DATALOADER.NUM_WORKERS,
+    skipBroken: cfg.DATALOADER.SKIP_BROKEN,
     device,
   });
 }
@@ -111,6 +112,7 @@ export function buildReidTestLoader(cfg: Config, name: string, options: LoaderOp
     batches: new FiniteBatches(indices, Math.max(1, Math.floor(cfg.TEST.IMS_PER_BATCH / worldSize))),
     pipeline: buildTransforms(cfg, false),
     workers: cfg.DATALOADER.NUM_WORKERS,
+    skipBroken: cfg.DATALOADER.SKIP_BROKEN,
     device,
   });
   return { loader, numQuery: trials[0].query.length, protocol: { trials, cameras } };

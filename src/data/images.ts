@@ -12,6 +12,7 @@ import type { ImageProgram } from '../torch/image-program.js';
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
 import { decodeBmp, isBmp, type RawImage } from './bmp.js';
+import type { BrokenImage } from './broken.js';
 
 export type { ImageSource } from '../torch/image.js';
 
@@ -19,6 +20,9 @@ export interface LoadOptions {
   /** Native threads that decode (DATALOADER.NUM_WORKERS); no more than the machine has cores are used. */
   workers?: number;
 }
+
+/** Told of the pictures that could not be loaded, in order, and of the batch, in which their rows are undefined. */
+export type OnBroken = (broken: readonly BrokenImage[], batch: Tensor) => void;
 
 function nameOf(source: ImageSource): string {
   return typeof source === 'string' ? `'${source}'` : 'image buffer';
@@ -98,12 +102,13 @@ export function loadImages(
  * and the batch is float32, values 0–255.
  *
  * `options.pinned` puts the batch into page-locked memory, from which copies to a GPU run in the background.
+ * `options.onBroken` is given the pictures that cannot be loaded, instead of rejecting; it must fill their rows.
  */
 export function loadProcessed(
   sources: readonly ImageSource[],
   programs: readonly ImageProgram[],
   [height, width]: readonly [number, number],
-  options: LoadOptions & { pinned?: boolean } = {},
+  options: LoadOptions & { pinned?: boolean; onBroken?: OnBroken } = {},
 ): Promise<Tensor> {
   return load(sources, [height, width], { ...options, dtype: torch.float32, programs });
 }
@@ -112,12 +117,13 @@ interface BatchOptions extends LoadOptions {
   dtype: torch.DType;
   programs?: readonly ImageProgram[];
   pinned?: boolean;
+  onBroken?: OnBroken;
 }
 
 async function load(
   sources: readonly ImageSource[],
   size: readonly [number, number],
-  { dtype, programs, pinned, workers }: BatchOptions,
+  { dtype, programs, pinned, workers, onBroken }: BatchOptions,
 ): Promise<Tensor> {
   const out = torch.scope(() => {
     const batch = torch.empty([sources.length, 3, ...size], { dtype });
@@ -131,7 +137,10 @@ async function load(
       ),
     );
     const fatal = left.filter((one) => one !== undefined);
-    if (fatal.length > 0) throw loadError(sources[fatal[0].index], fatal[0].message, fatal.length - 1);
+    if (fatal.length > 0 && onBroken === undefined) {
+      throw loadError(sources[fatal[0].index], fatal[0].message, fatal.length - 1);
+    }
+    if (fatal.length > 0) onBroken?.(fatal, out);
     return out;
   } catch (error) {
     out.dispose();

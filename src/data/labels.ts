@@ -1,6 +1,9 @@
 /** An identity or a camera as a dataset names it. */
 export type Label = string | number;
 
+/** Identity of a picture that could not be read (DATALOADER.SKIP_BROKEN); evaluation leaves it out. */
+export const UNREAD = -(2 ** 31);
+
 /** Order of labels: numbers by value, before strings by code point; the order that FastReID numbers classes in. */
 export function compareLabels(a: Label, b: Label): number {
   if (typeof a === 'number' && typeof b === 'number') return a - b;

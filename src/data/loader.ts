@@ -1,8 +1,9 @@
 import type { DeviceLike, Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
 import { type BatchSource, type BatchSourceState, FiniteBatches } from './batches.js';
+import { BrokenImages } from './broken.js';
 import type { CommDataset, LabelledImage } from './dataset.js';
-import { loadProcessed } from './images.js';
+import { loadProcessed, type OnBroken } from './images.js';
 import { Rng, type RngState } from './rng.js';
 import type { ImagePipeline } from './transforms/build.js';
 
@@ -45,6 +46,8 @@ export interface DataLoaderOptions {
   workers?: number;
   /** Batches decoded ahead of the one asked for. */
   prefetch?: number;
+  /** Go on without pictures that cannot be loaded (DATALOADER.SKIP_BROKEN); see {@link BrokenImages}. */
+  skipBroken?: boolean;
   /** Where batches are transformed and delivered. */
   device?: DeviceLike;
 }
@@ -64,13 +67,14 @@ interface Pending {
  * prefetching changes what comes out, and {@link state} describes exactly what was handed out.
  *
  * A training loader is endless: iterating again goes on where the last iteration stopped. A test loader starts a
- * pass with each iteration. A picture that cannot be loaded makes that `next()` reject; the following one goes on
- * with the next batch. `close()` before letting go of an endless loader.
+ * pass with each iteration. A picture that cannot be loaded makes that `next()` reject, unless `skipBroken` is set; the
+ * following one goes on with the next batch. `close()` before letting go of an endless loader.
  */
 export class DataLoader implements AsyncIterable<Batch> {
   readonly dataset: CommDataset;
   readonly #options: Required<DataLoaderOptions>;
   readonly #rng: Rng;
+  readonly #broken: BrokenImages | undefined;
   #queue: Pending[] = [];
   // The last batches handed out, as far as the pipeline remembers their pictures.
   #recent: { before: Position; pictures: number }[] = [];
@@ -80,7 +84,16 @@ export class DataLoader implements AsyncIterable<Batch> {
   #closed: Promise<void> | undefined;
 
   constructor(options: DataLoaderOptions) {
-    this.#options = { seed: 0, rank: 0, workers: 4, prefetch: 3, device: 'cpu', ...options };
+    this.#options = {
+      seed: 0,
+      rank: 0,
+      workers: 4,
+      prefetch: 3,
+      device: 'cpu',
+      skipBroken: false,
+      ...options,
+    };
+    if (options.skipBroken) this.#broken = new BrokenImages(!options.batches.finite);
     this.dataset = options.dataset;
     this.#rng = new Rng(this.#options.seed, this.#options.rank + 1);
   }
@@ -165,8 +178,10 @@ export class DataLoader implements AsyncIterable<Batch> {
       const labels = indices.map((index) => dataset.at(index));
       const programs = labels.map(() => pipeline.draw(this.#rng));
       const rng = new Rng(this.#rng.uint32());
+      const onBroken =
+        this.#broken && ((...args: Parameters<OnBroken>) => this.#broken?.replace(...args, labels));
       const paths = labels.map(({ imgPath }) => imgPath);
-      const images = loadProcessed(paths, programs, pipeline.size, { workers, pinned });
+      const images = loadProcessed(paths, programs, pipeline.size, { workers, pinned, onBroken });
       images.catch(() => {}); // reported when its turn comes; until then nobody listens
       this.#queue.push({ before, labels, images, rng });
     }

@@ -1,3 +1,4 @@
+import { UNREAD } from '../data/labels.js';
 import { logger } from '../logger.js';
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
@@ -136,7 +137,7 @@ export class ReidEvaluator implements DatasetEvaluator {
   }
 
   async evaluate(): Promise<Results> {
-    const { trials, cameras } = this.checkedProtocol();
+    const { trials, cameras } = this.withoutUnread(this.checkedProtocol());
     // An image that is its own camera shares it with itself alone.
     const camids = cameras ? this.camids : this.camids.map((_, i) => i);
     const all = this.mergeFeatures();
@@ -211,6 +212,18 @@ export class ReidEvaluator implements DatasetEvaluator {
       ...(confidence && { confidence }),
       ...(pairs && { cameraPairs: pairs.result() }),
     };
+  }
+
+  private withoutUnread(protocol: TestProtocol): TestProtocol {
+    const unread = this.pids.filter((pid) => pid === UNREAD).length;
+    if (unread === 0) return protocol;
+    logger.warn(`${unread} of ${this.pids.length} images could not be read and are not evaluated`);
+    const counted = (images: readonly number[]): number[] => images.filter((i) => this.pids[i] !== UNREAD);
+    const trials = protocol.trials.map(({ query, gallery }) => ({
+      query: counted(query),
+      gallery: counted(gallery),
+    }));
+    return { ...protocol, trials };
   }
 
   private checkedProtocol(): TestProtocol {
