@@ -1,15 +1,17 @@
 import { Command } from 'commander';
+import { UsageError } from './errors.js';
 import { loadConfig } from './overrides.js';
 
 interface EvaluateFlags {
   features: string;
   query?: string;
   configFile?: string;
+  out?: string;
 }
 
 const EXAMPLES = `
   reid-native evaluate --features market.safetensors
-  reid-native evaluate --features gallery.safetensors --query query.safetensors TEST.METRIC euclidean
+  reid-native evaluate --features gallery.safetensors --query query.safetensors TEST.RERANK.ENABLED True
 
 Without --query, the file's own protocol says what is looked up in what ('embed --dataset' writes it); without one,
 each image is looked up in all others.`;
@@ -22,6 +24,7 @@ export function evaluateCommand(): Command {
     .requiredOption('--features <file>', 'features of the gallery, or of the whole test set')
     .option('--query <file>', 'features of the queries')
     .option('--config-file <file>', 'configuration, in YAML, of which TEST counts')
+    .option('--out <folder>', 'folder for evaluation.json and evaluation.csv')
     .argument('[overrides...]', 'KEY VALUE pairs')
     .addHelpText('after', EXAMPLES)
     .action(run);
@@ -29,16 +32,21 @@ export function evaluateCommand(): Command {
 
 async function run(overrides: string[], flags: EvaluateFlags): Promise<void> {
   const cfg = await loadConfig(flags.configFile, overrides);
-  const { unsupported } = await import('../config/index.js');
-  const refusal = unsupported(cfg).find(({ key }) => key.startsWith('TEST.'));
-  if (refusal) throw new Error(refusal.message);
+  if (cfg.TEST.FLIP.ENABLED) {
+    throw new UsageError('TEST.FLIP needs the images: features cannot be mirrored; use train --eval-only');
+  }
   const torch = await import('../torch/index.js');
-  const { ReidEvaluator, resultsTable } = await import('../evaluation/index.js');
+  const { buildReidEvaluator, evaluationMode, resultsTable } = await import('../evaluation/index.js');
   const { loadFeatures, makeTest } = await import('../retrieval/index.js');
   const set = loadFeatures(flags.features);
   const query = flags.query === undefined ? undefined : loadFeatures(flags.query);
-  const { features, pids, camids, protocol } = torch.scope(() => makeTest(set, query));
-  const evaluator = new ReidEvaluator(protocol, { metric: cfg.TEST.METRIC });
+  const { features, paths, pids, camids, protocol } = torch.scope(() => makeTest(set, query));
+  const evaluator = buildReidEvaluator(cfg, protocol, { imageName: (i) => paths[i] });
   evaluator.process(features, { pids, camids });
-  process.stdout.write(`${resultsTable({ [flags.features]: await evaluator.evaluate() })}\n`);
+  const results = await evaluator.evaluate();
+  const mode = evaluationMode(cfg);
+  process.stdout.write(`${mode}:\n${resultsTable({ [flags.features]: results })}\n`);
+  if (flags.out === undefined) return;
+  const { writeEvaluation } = await import('../engine/evaluation-files.js');
+  writeEvaluation(flags.out, mode, { [flags.features]: { results, details: evaluator.lastDetails } });
 }

@@ -23,6 +23,10 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<Command> }
     summary: 'find the nearest images of an index',
     load: async () => (await import('./search.js')).searchCommand(),
   },
+  visualize: {
+    summary: 'draw what a model gets right and wrong',
+    load: async () => (await import('./visualize.js')).visualizeCommand(),
+  },
   config: {
     summary: 'print the merged configuration or the learning-rate schedule',
     load: async () => (await import('./config.js')).configCommand(),

@@ -1,5 +1,8 @@
 export { checkFeaturesPath, type FeatureSet, loadFeatures, saveFeatures } from './features.js';
 export { numberedName } from './file-names.js';
 export { type GalleryEntry, GalleryIndex, type IndexOptions, type Neighbour } from './gallery-index.js';
+export { type Findings, type Order, type Ranked, type RankList, rankLists, sortLists } from './rank-lists.js';
+export { htmlReport, type ReportOptions } from './report.js';
 export { makeTest, type TestData } from './test-data.js';
 export { drawTiles, type Tile, type Verdict } from './tiles.js';
+export { writeFindings } from './write-findings.js';

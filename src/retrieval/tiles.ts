@@ -1,5 +1,7 @@
-import type { OverlayOptions } from 'sharp';
+import type { OverlayOptions, Sharp } from 'sharp';
 import { document, element, fitText, textAt } from '../charts/index.js';
+import { readImage } from '../data/index.js';
+import * as torch from '../torch/index.js';
 
 /** An image in a row of images. */
 export interface Tile {
@@ -25,11 +27,25 @@ const GAP = 8;
 const LINE = 16;
 const TITLE = 28;
 
-/** Pixels of a picture in a row: those of the first picture's shape, within limits. */
-export async function tileSize(path: string): Promise<{ width: number; height: number }> {
+/** A picture, upright; what sharp does not read, as Windows bitmaps, comes from the decoder of the data sets. */
+async function openPicture(path: string): Promise<Sharp> {
   const { default: sharp } = await import('sharp');
   try {
-    const { width, height } = (await sharp(path).metadata()).autoOrient;
+    await sharp(path).metadata();
+    return sharp(path).autoOrient();
+  } catch {
+    const picture = await readImage(path);
+    const [channels, height, width] = picture.shape;
+    const pixels = torch.scope(() => picture.permute([1, 2, 0]).contiguous().toTypedArray()) as Uint8Array;
+    picture.dispose();
+    return sharp(pixels, { raw: { width, height, channels: channels as 3 } });
+  }
+}
+
+/** Pixels of a picture in a row: those of the first picture's shape, within limits. */
+export async function tileSize(path: string): Promise<{ width: number; height: number }> {
+  try {
+    const { width, height } = (await (await openPicture(path)).metadata()).autoOrient;
     const wide = Math.round((HEIGHT * width) / height);
     return { width: Math.min(240, Math.max(80, wide)), height: HEIGHT };
   } catch {
@@ -42,10 +58,9 @@ export async function tileSize(path: string): Promise<{ width: number; height: n
  * be read, since one lost file should not cost the view of all others.
  */
 export async function thumbnail(path: string, width: number, height: number): Promise<Buffer | undefined> {
-  const { default: sharp } = await import('sharp');
   try {
-    return await sharp(path)
-      .autoOrient()
+    const picture = await openPicture(path);
+    return await picture
       .flatten({ background: '#ffffff' })
       .toColourspace('srgb')
       .resize(width, height, { fit: 'contain', background: '#ffffff' })

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -87,7 +87,7 @@ test('evaluate gives what the model gives, from its features alone', async () =>
   process.env.FASTREID_DATASETS = data;
   const results = (await DefaultTrainer.test(cfg, await loaded(cfg))) as Record<string, number>;
   const stdout = await succeed('evaluate', '--features', at('emoji.safetensors'));
-  const [head, , row] = stdout.split('\n').map((line) => line.split('|').map((cell) => cell.trim()));
+  const [, head, , row] = stdout.split('\n').map((line) => line.split('|').map((cell) => cell.trim()));
   assert.equal(head[2], 'Rank-1');
   head.slice(2, -1).forEach((name, i) => {
     assert.equal(row[i + 2], results[name].toFixed(2), name);
@@ -107,10 +107,19 @@ test('evaluate of a gallery and queries in two files', async () => {
     at('query.safetensors'),
   );
   const whole = await succeed('evaluate', '--features', at('emoji.safetensors'));
-  const numbers = (text: string): string[] => text.split('\n')[2].split('|').slice(2);
+  const numbers = (text: string): string[] => text.split('\n')[3].split('|').slice(2);
   assert.deepEqual(numbers(both), numbers(whole));
-  const euclid = await succeed('evaluate', '--features', at('emoji.safetensors'), 'TEST.METRIC', 'euclidean');
-  assert.match(euclid, /mAP/);
+  const keys = ['TEST.METRIC', 'euclidean', 'TEST.ROC.ENABLED', 'True', 'TEST.RERANK.ENABLED', 'True'];
+  const more = await succeed(
+    'evaluate',
+    '--features',
+    at('emoji.safetensors'),
+    '--out',
+    at('results'),
+    ...keys,
+  );
+  assert.match(more, /^euclidean distance, re-ranking .*:\n\|.*TPR@FPR=1e-06/);
+  assert.deepEqual(readdirSync(at('results')).sort(), ['evaluation.csv', 'evaluation.json']);
 });
 
 test('evaluate says what to do about features without identities', async () => {
@@ -135,4 +144,18 @@ test('search prints the nearest, the image itself first, and draws them', async 
   const { width, height, format } = await sharp(png).metadata();
   assert.equal(format, 'png');
   assert.ok(width > 4 * 160 && height > 200, `${width} × ${height}`);
+});
+
+test('visualize draws from features, or from a model, and chosen queries', async () => {
+  const from = ['--features', at('emoji.safetensors')];
+  const stdout = await succeed('visualize', ...from, '--out', at('seen'), '--num', '2', '--top', '4');
+  assert.match(stdout, /Rank-1 \d+\.\d\d, mAP \d+\.\d\d; 2 rank lists drawn\nOpen .*report\.html/);
+  assert.equal(readdirSync(at('seen/lists')).length, 2);
+  const chosen = ['--queries', '0004_c1s1_000001_01.jpg'];
+  await succeed('visualize', ...model, '--dataset', 'EmojiReID', '--out', at('one'), ...chosen);
+  assert.deepEqual(readdirSync(at('one/lists')), ['1-0004_c1s1_000001_01.png']);
+  const unknown = await run('visualize', ...from, '--out', at('none'), '--queries', 'nobody.jpg');
+  assert.equal(unknown.code, 1);
+  assert.match(unknown.stderr, /--queries nobody\.jpg: 0 of the 6 queries are called so/);
+  assert.ok(!existsSync(at('none')));
 });

@@ -13,7 +13,17 @@ test('help lists the commands, whichever way it is asked for', async () => {
     const { code, stdout, stderr } = await reidNative(args);
     assert.equal(code, 0);
     assert.equal(stderr, '');
-    for (const command of ['train', 'embed', 'evaluate', 'search', 'config', 'model', 'prepare', 'doctor'])
+    for (const command of [
+      'train',
+      'embed',
+      'evaluate',
+      'search',
+      'visualize',
+      'config',
+      'model',
+      'prepare',
+      'doctor',
+    ])
       assert.match(stdout, new RegExp(command));
   }
 });
@@ -34,7 +44,17 @@ test('help does not load libtorch', () => {
 });
 
 test('each command has its help', async () => {
-  for (const command of ['train', 'embed', 'evaluate', 'search', 'config', 'model', 'prepare', 'doctor']) {
+  for (const command of [
+    'train',
+    'embed',
+    'evaluate',
+    'search',
+    'visualize',
+    'config',
+    'model',
+    'prepare',
+    'doctor',
+  ]) {
     const { code, stdout } = await reidNative([command, '--help']);
     assert.equal(code, 0, command);
     assert.match(stdout, new RegExp(`Usage: reid-native ${command}`));
@@ -64,6 +84,8 @@ const wrong: [args: string[], message: RegExp][] = [
     ['embed', '--config-file', demo, '--out', 'x.safetensors', '--weights', 'w.pth'],
     /name images, or give --list FILE/,
   ],
+  [['visualize', '--out', 'seen'], /give either --features FILE, or --config-file FILE/],
+  [['search', 'a.jpg', '--index', 'x.safetensors'], /search needs a model: give --config-file/],
   [['embed', 'a.jpg', '--out', 'x.safetensors'], /embed needs a model: give --config-file/],
   [['embed', 'a.jpg', '--config-file', demo, '--out', 'x.npz'], /must end in .safetensors/],
   [['embed', 'a.jpg', '--config-file', demo, '--out', 'x.safetensors'], /embed needs weights/],

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -35,4 +35,29 @@ test('a row of images: each picture in a frame of its verdict, a lost one in its
 
 test('names of pictures are safe and in order', () => {
   assert.equal(numberedName('out', 6, 120, 'a/b c?.tar.jpg'), join('out', '007-b_c_.tar.png'));
+});
+
+test('a Windows bitmap, which sharp does not read, is drawn too', async () => {
+  const bmp = Buffer.alloc(54 + 2 * 8);
+  bmp.write('BM', 0, 'latin1');
+  for (const [at, value] of [
+    [2, bmp.length],
+    [10, 54],
+    [14, 40],
+    [18, 2],
+    [22, 2],
+  ]) {
+    bmp.writeUInt32LE(value, at);
+  }
+  bmp.writeUInt16LE(1, 26);
+  bmp.writeUInt16LE(24, 28);
+  // Two rows of two pixels (blue, green, red), each padded to eight bytes.
+  for (const row of [54, 62]) bmp.set([0, 128, 255, 0, 128, 255], row);
+  const path = join(folder, 'orange.bmp');
+  writeFileSync(path, bmp);
+  const png = await drawTiles('bitmap', [{ path, lines: ['query'] }]);
+  const { data, info } = await sharp(png).removeAlpha().raw().toBuffer({ resolveWithObject: true });
+  const middle = ((32 + 80) * info.width + 8 + 4 + 80) * 3;
+  const [red, green, blue] = data.subarray(middle, middle + 3);
+  assert.ok(Math.abs(red - 255) < 6 && Math.abs(green - 128) < 6 && blue < 6, `${red} ${green} ${blue}`);
 });
