@@ -34,7 +34,8 @@ const median = (values: readonly number[]): number => {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 };
 
-function child(command: string, args: string[], env: NodeJS.ProcessEnv): Sample {
+/** Runs a program and reads the last line that it prints as JSON. */
+export function child(command: string, args: string[], env: NodeJS.ProcessEnv): Sample {
   const run = spawnSync(command, args, { env, encoding: 'utf8', maxBuffer: 1 << 26 });
   if (run.status !== 0) throw new Error(`${command} ${args.join(' ')} failed:\n${run.stderr}`);
   return JSON.parse(run.stdout.trim().split('\n').at(-1)!) as Sample;
@@ -69,13 +70,22 @@ export function compare(
     }
   }
   process.stderr.write('\n');
+  return figures(ours, theirs, options.units);
+}
+
+/** The medians of both sides and their ratios; `theirs` is empty without Python. A unit may be for `*`, any figure. */
+export function figures(
+  ours: readonly Sample[],
+  theirs: readonly Sample[],
+  units: Record<string, string>,
+): Figure[] {
   return Object.keys(ours[0]!).map((name) => {
     const mine = ours.map((sample) => sample[name]!);
     const other = theirs.map((sample) => sample[name]).filter((value) => value !== undefined);
     const ratios = other.map((value, i) => mine[i]! / value).sort((a, b) => a - b);
     return {
       name,
-      unit: options.units[name] ?? options.units['*'] ?? '',
+      unit: units[name] ?? units['*'] ?? '',
       ours: median(mine),
       python: other.length > 0 ? median(other) : null,
       ratio: ratios.length > 0 ? [ratios[0]!, median(ratios), ratios.at(-1)!] : null,

@@ -1,4 +1,4 @@
-// npm run bench -- [SUITE…] [--rounds N] [--save]
+// npm run bench -- [SUITE…] [--rounds N] [--only NAMES] [--save]
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -6,13 +6,26 @@ import { Command } from 'commander';
 import * as torch from '../src/torch/index.js';
 import { repoRoot } from '../test/support/paths.js';
 import { type Figure, machine, type Result, table } from './compare.js';
+import { models } from './models.js';
 import { operators } from './operators.js';
 import { start } from './start.js';
 import { step } from './step.js';
 
-const suites: Record<string, { about: string; rounds: number; run: (rounds: number) => Figure[] }> = {
+interface Suite {
+  about: string;
+  rounds: number;
+  /** `only` names parts of the suite, where it has any. */
+  run: (rounds: number, only?: string[]) => Figure[];
+}
+
+const suites: Record<string, Suite> = {
   operators: { about: 'cost of one operator call', rounds: 5, run: operators },
   step: { about: 'ResNet-50 training step, wall time and peak memory', rounds: 3, run: step },
+  models: {
+    about: 'training and inference of every family of backbones at 128×64, batch 8',
+    rounds: 3,
+    run: models,
+  },
   start: { about: 'start-up times', rounds: 3, run: start },
 };
 
@@ -24,23 +37,24 @@ const program = new Command('npm run bench --')
   .description('Measures reid-native side by side with Python PyTorch on the same libtorch.')
   .argument('[suites...]', 'which to run; all by default')
   .option('--rounds <n>', 'child processes of each kind', Number)
+  .option('--only <names>', 'models to measure, with commas between them', (names) => names.split(','))
   .option('--save', 'write bench/results/<suite>.json')
   .addHelpText('after', `\nSuites:\n${listing}`);
 program.parse();
 
-const options = program.opts<{ rounds?: number; save?: boolean }>();
+const { only, ...options } = program.opts<{ rounds?: number; only?: string[]; save?: boolean }>();
 const chosen = program.args.length > 0 ? program.args : Object.keys(suites);
 for (const name of chosen) {
   const suite = suites[name];
   if (suite === undefined) program.error(`unknown suite '${name}'; there are:\n${listing}`);
   const rounds = options.rounds ?? suite.rounds;
-  const figures = suite.run(rounds);
+  const figures = suite.run(rounds, only);
   const versions = { libtorch: torch.version(), node: process.version };
   process.stdout.write(`\n## ${name}: ${suite.about}\n\n${table(figures)}\n`);
   if (options.save) {
     const result: Result = {
       suite: name,
-      command: `npm run bench -- ${name} --rounds ${rounds}`,
+      command: `npm run bench -- ${name} --rounds ${rounds}${only === undefined ? '' : ` --only ${only}`}`,
       machine: machine(),
       versions,
       rounds,

@@ -6,7 +6,6 @@
 The Python that is written calls torch's own functions one after the other and drops each tensor after its last use: it
 has neither modules nor an interpreter's loop, so that nothing stands between Python and the operators.
 """
-import gc
 import json
 import pathlib
 import statistics
@@ -182,8 +181,9 @@ def function(folder, mode):
     return scope["run"]
 
 
-def timed(step, seconds, least):
-    """Median milliseconds of a step, after the first; the numbers of the first steps; the peak memory in MiB."""
+def timed(step, info):
+    """Images a second by the median step after the first; the peak memory in MiB; what the first steps returned."""
+    seconds, least = info["seconds"], info["least"]
     pathlib.Path("/proc/self/clear_refs").write_text("5")
     numbers, times = [step()], []
     begin = time.perf_counter()
@@ -193,7 +193,8 @@ def timed(step, seconds, least):
         times.append((time.perf_counter() - start) * 1e3)
         if len(numbers) < least:
             numbers.append(number)
-    return statistics.median(times), numbers, status("VmHWM")
+    per_second = 1e3 * info["batch"] / statistics.median(times)
+    return {"perSecond": per_second, "peak": status("VmHWM"), "numbers": numbers}
 
 
 def measure(folder):
@@ -203,9 +204,6 @@ def measure(folder):
     infer, train = function(folder, "eval"), function(folder, "train")
     parameters = [tensors[number] for number in info["trainable"]]
     optimizer = torch.optim.Adam(parameters, lr=info["lr"], weight_decay=info["weightDecay"], fused=True)
-    gc.collect()
-    base = status("VmRSS")
-
     def inference():
         with torch.no_grad():
             return infer(values).double().sum().item()
@@ -217,12 +215,9 @@ def measure(folder):
         optimizer.step()
         return loss.item()
 
-    eval_ms, features, eval_peak = timed(inference, info["seconds"], info["least"])
+    inferred = timed(inference, info)
     torch.manual_seed(info["seed"])
-    train_ms, losses, train_peak = timed(training, info["seconds"], info["least"])
-    result = {"base": base, "features": features[0], "losses": losses}
-    result |= {"trainMs": train_ms, "trainPeak": train_peak, "evalMs": eval_ms, "evalPeak": eval_peak}
-    print(json.dumps(result))
+    print(json.dumps({"inference": inferred, "training": timed(training, info)}))
 
 
 if __name__ == "__main__":
