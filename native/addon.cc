@@ -1,6 +1,7 @@
 // The whole native surface on one screen.
 #include "addon.h"
 
+#include "devices.h"
 #include "env.h"
 
 namespace rn {
@@ -34,6 +35,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitTensor(env, exports);
   InitAutograd(env, exports);
   InitAutocast(env, exports);
+  InitBackends(env, exports);
+  InitCuda(env, exports);
   InitFunctions(env, exports);
   InitContext(env, exports);
   InitImage(env, exports);

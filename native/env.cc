@@ -1,5 +1,7 @@
 #include "env.h"
 
+#include "devices.h"
+
 #include <ATen/Parallel.h>
 #include <ATen/ThreadLocalState.h>
 #include <c10/util/Exception.h>
@@ -132,6 +134,12 @@ void ThrowToJs(napi_env env, const std::string& context, const std::string& sche
   } catch (const TypeError& error) {
     napi_throw_type_error(env, nullptr, (prefix + error.what()).c_str());
   } catch (const c10::Error& error) {
+    const bool full = IsOutOfMemory(error) && Current() != nullptr;
+    const std::string held = full ? WhoHoldsMemory(*Current()) : "";
+    if (full) {
+      napi_throw_error(env, "ERR_OUT_OF_MEMORY", (prefix + error.what_without_backtrace() + held).c_str());
+      return;
+    }
     napi_throw_error(env, nullptr, (prefix + error.what_without_backtrace() + suffix).c_str());
   } catch (const std::bad_alloc&) {
     napi_throw_error(env, "ERR_OUT_OF_MEMORY", (prefix + "out of memory").c_str());

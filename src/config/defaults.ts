@@ -198,7 +198,7 @@ export const DEFAULTS = {
   SOLVER: {
     /**
      * Automatic mixed precision. DTYPE (not a FastReID key) is `float16`, `bfloat16` or `auto`: float16 on CUDA,
-     * bfloat16 on the CPU.
+     * bfloat16 on CPUs with instructions for it, float32 on others.
      */
     AMP: { ENABLED: false, DTYPE: 'auto' },
     /** Optimizer: `SGD`, or a name of torch.optim's (`Adam`, `AdamW`, `RAdam`, …), or `Lamb`. */

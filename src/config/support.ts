@@ -10,7 +10,7 @@ import { repr } from './pyvalue.js';
 interface Gap {
   readonly key: string;
   /** Whether the value asks for what is missing. */
-  readonly asks: (value: unknown, cfg: Config) => boolean;
+  readonly asks: (value: unknown) => boolean;
   readonly what: string;
 }
 
@@ -19,8 +19,6 @@ export interface Refusal {
   readonly key: string;
   readonly message: string;
 }
-
-const on = (value: unknown): boolean => value === true;
 
 /**
  * Names, parted by blanks, that FastReID knows and we do not yet. Names that neither knows are left to the
@@ -33,15 +31,7 @@ function names(text: string): Gap['asks'] {
 
 const OPTIMIZERS = names('Adafactor LBFGS Muon SparseAdam');
 
-const GAPS: readonly Gap[] = [
-  { key: 'SOLVER.OPT', asks: OPTIMIZERS, what: 'this optimizer' },
-  {
-    key: 'CUDNN_BENCHMARK',
-    // On the CPU there is no cuDNN, so that the key is met whatever it says.
-    asks: (value, cfg) => on(value) && String(cfg.MODEL.DEVICE).startsWith('cuda'),
-    what: "timing cuDNN's algorithms",
-  },
-];
+const GAPS: readonly Gap[] = [{ key: 'SOLVER.OPT', asks: OPTIMIZERS, what: 'this optimizer' }];
 
 const COMPAT_MODES = ['', 'fastreid'];
 
@@ -54,7 +44,7 @@ function refusal(key: string, cfg: Config, defaults: Config): string | undefined
     return `COMPAT is ${shown}, but can only be empty or "fastreid"`;
   }
   const gap = GAPS.find((one) => one.key === key);
-  if (!gap?.asks(value, cfg)) return undefined;
+  if (!gap?.asks(value)) return undefined;
   return `${key} is ${shown}, which is not there yet: ${gap.what} (${way})`;
 }
 
@@ -78,16 +68,5 @@ export function assertSupported(cfg: Config): void {
   const refusals = unsupported(cfg);
   if (refusals.length === 0) return;
   const lines = refusals.map(({ message }) => `  ${message}`).join('\n');
-  const defaults = getCfg();
-  const off = refusals.flatMap(({ key }) => switchOff(key, defaults.get(key)));
-  const help = off.length > 0 ? `\nTo go on without, add to the command line: ${off.join(' ')}` : '';
-  throw new ConfigError(
-    `the configuration asks for what this version cannot do:\n${lines}${help}`,
-    refusals[0].key,
-  );
-}
-
-/** Override that switches a feature off, where that makes sense: a data set, say, cannot be switched off. */
-function switchOff(key: string, defaultValue: unknown): string[] {
-  return defaultValue === false ? [`${key} False`] : [];
+  throw new ConfigError(`the configuration asks for what this version cannot do:\n${lines}`, refusals[0].key);
 }

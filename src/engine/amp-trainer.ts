@@ -1,4 +1,5 @@
 import type { Config } from '../config/index.js';
+import { logger } from '../logger.js';
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
 import { type LossDict, SimpleTrainer, type StepOptimizer, type TrainableModel } from './simple-trainer.js';
@@ -73,11 +74,23 @@ export class AMPTrainer<B = unknown> extends SimpleTrainer<B> {
   }
 }
 
-/** The type that `SOLVER.AMP.DTYPE` names; undefined for `auto`, the device's usual one. */
-export function ampDtype({ SOLVER }: Config): torch.DType | undefined {
-  const { DTYPE } = SOLVER.AMP;
-  if (DTYPE === 'auto') return undefined;
-  const dtype = [torch.float16, torch.bfloat16].find(({ name }) => name === DTYPE);
-  if (dtype) return dtype;
-  throw new Error(`SOLVER.AMP.DTYPE is '${DTYPE}'; it must be 'auto', 'float16' or 'bfloat16'`);
+/**
+ * The type that `SOLVER.AMP` asks for; undefined for none. `auto` is float16 on CUDA, and on the CPU bfloat16 where the
+ * processor has instructions for it, else none, with a warning.
+ */
+export function ampDtype({ MODEL, SOLVER }: Config): torch.DType | undefined {
+  const { ENABLED, DTYPE } = SOLVER.AMP;
+  if (!ENABLED) return undefined;
+  if (DTYPE === 'float16') return torch.float16;
+  if (DTYPE === 'bfloat16') return torch.bfloat16;
+  if (DTYPE !== 'auto') {
+    throw new Error(`SOLVER.AMP.DTYPE is '${DTYPE}'; it must be 'auto', 'float16' or 'bfloat16'`);
+  }
+  if (MODEL.DEVICE.startsWith('cuda')) return torch.float16;
+  if (torch.cpuHasBfloat16()) return torch.bfloat16;
+  logger.warn(
+    'SOLVER.AMP has no effect: this processor has no instructions for bfloat16, so that float32 is much faster. ' +
+      'SOLVER.AMP.DTYPE bfloat16 asks for it all the same',
+  );
+  return undefined;
 }

@@ -42,6 +42,8 @@ export function defaultSetup(cfg: Config, options: SetupOptions = {}): void {
     logger.detail(`Running with full configuration:\n${cfg.dump()}`);
     logger.info(`Output, with full configuration and log: ${resolve(cfg.OUTPUT_DIR)}`);
   }
+  // Evaluation alone sees images of one size a few times: FastReID does not time algorithms for it either.
+  torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK && !options.evalOnly;
   const seed = seedAll(options.seed);
   if (options.seed !== undefined) logger.info(`Seed: ${seed}`);
 }

@@ -156,9 +156,9 @@ export class DefaultTrainer extends TrainerBase {
   /** What does the steps: in mixed precision with SOLVER.AMP.ENABLED. */
   protected buildStepper(): SimpleTrainer {
     const { cfg, model, dataLoader, optimizer } = this;
-    if (!cfg.SOLVER.AMP.ENABLED) return new SimpleTrainer(model as never, dataLoader, optimizer);
-    const options = { device: cfg.MODEL.DEVICE, dtype: ampDtype(cfg) };
-    return new AMPTrainer(model as never, dataLoader, optimizer, options);
+    const dtype = ampDtype(cfg);
+    if (dtype === undefined) return new SimpleTrainer(model as never, dataLoader, optimizer);
+    return new AMPTrainer(model as never, dataLoader, optimizer, { device: cfg.MODEL.DEVICE, dtype });
   }
 
   protected override async runStep(): Promise<void> {

@@ -51,6 +51,9 @@ export function captureState(
     iters_per_epoch: trainer.itersPerEpoch,
     data: { ...data },
     rng_state: torch.getRngState(),
+    ...(torch.cuda.isAvailable() && {
+      cuda_rng_state: cudaDevices().map((device) => torch.getRngState(device)),
+    }),
     loader: loader.state(),
     hooks,
     scalars: trainer.storage.stateDict(),
@@ -75,6 +78,7 @@ export function restoreState(
     iter_in_epoch: number;
     data: DataFacts;
     rng_state: Tensor;
+    cuda_rng_state?: Tensor[];
     loader: unknown;
     hooks: Record<string, HookState>;
     scalars: EventStorageState;
@@ -86,6 +90,11 @@ export function restoreState(
   }
   checkSameData(state.data, data);
   torch.setRngState(state.rng_state);
+  // A run may go on with fewer or more devices.
+  cudaDevices().forEach((device, i) => {
+    const saved = state.cuda_rng_state?.[i];
+    if (saved) torch.setRngState(saved, device);
+  });
   loader.loadState(state.loader as never);
   trainer.storage.loadStateDict(state.scalars);
   for (const hook of trainer.hooks) restoreHook(hook, state.hooks);
@@ -95,6 +104,8 @@ export function restoreState(
   }
   return { epoch: state.epoch, iterInEpoch: state.iter_in_epoch };
 }
+
+const cudaDevices = (): string[] => Array.from({ length: torch.cuda.deviceCount() }, (_, i) => `cuda:${i}`);
 
 function restoreHook(hook: HookBase, states: Record<string, HookState>): void {
   const state = states[hook.name];

@@ -6,7 +6,13 @@ export * as amp from './amp/index.js';
 export { autocast } from './amp/index.js';
 export * as autograd from './autograd.js';
 export { enableGrad, inferenceMode, isGradEnabled, noGrad, setGradEnabled } from './autograd.js';
-export * as cuda from './cuda.js';
+export * as backends from './backends.js';
+export {
+  getFloat32MatmulPrecision,
+  type MatmulPrecision,
+  setFloat32MatmulPrecision,
+} from './backends.js';
+export * as cuda from './cuda/index.js';
 export { Device, type DeviceLike } from './device.js';
 export { operatorNames, schemas } from './dispatch.js';
 export * as distributed from './distributed/index.js';
@@ -31,6 +37,6 @@ export * from './ops.js';
 export * as optim from './optim/index.js';
 export { getPrintOptions, type PrintOptions, setPrintOptions } from './printing.js';
 export { defaultGenerator, Generator, getRngState, manualSeed, setRngState } from './random.js';
-export { getNumThreads, setNumThreads, version } from './runtime.js';
+export { cpuHasBfloat16, getNumThreads, setNumThreads, version } from './runtime.js';
 export * from './serialization/index.js';
 export { type HookHandle, type NestedArray, Tensor } from './tensor.js';

@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { NativeCuda } from './cuda/native.js';
 
 /** An opaque value; when V8 collects it, the tensor it guards is released. */
 export type Guard = object;
@@ -97,6 +98,13 @@ export interface Native {
   exitAutocast(type: string, enabled: boolean, dtype: number, cache: boolean): void;
   // layout.cc
   unlikeLayouts(ids: number[], others: number[][]): number[];
+  // backends.cc
+  getBackend(name: string): boolean;
+  setBackend(name: string, on: boolean): void;
+  getMatmulPrecision(): string;
+  setMatmulPrecision(precision: string): void;
+  // cuda.cc, where it was compiled with CUDA
+  readonly cuda?: NativeCuda;
   // serialization.cc
   allocateBytes(length: number): number;
   copyBytes(id: number, byteOffset: number, bytes: Uint8Array, intoTensor: boolean): void;

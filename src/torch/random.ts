@@ -55,11 +55,11 @@ export function manualSeed(seed: number | bigint): void {
   native.manualSeed(seed);
 }
 
-/** State of the default CPU generator. */
-export function getRngState(): Tensor {
-  return defaultGenerator().getState();
+/** State of a device's default generator; a uint8 tensor on the CPU. */
+export function getRngState(device: DeviceLike = 'cpu'): Tensor {
+  return defaultGenerator(device).getState();
 }
 
-export function setRngState(state: Tensor): void {
-  defaultGenerator().setState(state);
+export function setRngState(state: Tensor, device: DeviceLike = 'cpu'): void {
+  defaultGenerator(device).setState(state);
 }

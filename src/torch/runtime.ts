@@ -1,5 +1,6 @@
 // The library as a whole.
 
+import { readFileSync } from 'node:fs';
 import { native } from './native.js';
 
 /** libtorch's version, as it was when the addon was built: `2.13.0+cpu`. */
@@ -20,4 +21,18 @@ export function setNumThreads(count: number): void {
 export function buildInfo(): { cpuCapability: string; jpeg: boolean } {
   const { cpuCapability, jpeg } = native.deviceInfo();
   return { cpuCapability, jpeg };
+}
+
+/**
+ * Whether the processor multiplies bfloat16 by itself (AVX512-BF16, AMX, or ARM's BF16); without, bfloat16 is much
+ * slower than float32. False where that cannot be told, which is everywhere but on Linux.
+ */
+export function cpuHasBfloat16(): boolean {
+  try {
+    return /^(?:flags|Features)\s*:.*\b(?:avx512_bf16|amx_bf16|bf16)\b/m.test(
+      readFileSync('/proc/cpuinfo', 'utf8'),
+    );
+  } catch {
+    return false;
+  }
 }

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { ampDtype } from '../../src/engine/amp-trainer.js';
 import {
   AMPTrainer,
   DefaultTrainer,
@@ -167,13 +168,12 @@ test('gradients that never become finite, and infinite losses, end the run with 
   assert.equal(weight.item(), 1);
 });
 
-for (const extra of [[], ['SOLVER.AMP.DTYPE', 'float16']]) {
-  test(`SOLVER.AMP trains (${extra[1] ?? 'auto'}); weights stay float32, losses are computed in float32`, async () => {
+for (const dtype of ['bfloat16', 'float16']) {
+  test(`SOLVER.AMP trains (${dtype}); weights stay float32, losses are computed in float32`, async () => {
     torch.manualSeed(3);
-    const name = String(extra[1] ?? 'auto');
-    const cfg = tinyConfig(join(folder, name), [
+    const cfg = tinyConfig(join(folder, dtype), [
       ...['SOLVER.AMP.ENABLED', true, 'MODEL.HEADS.CLS_LAYER', 'ArcSoftmax', 'MODEL.HEADS.SCALE', 16],
-      ...['MODEL.HEADS.MARGIN', 0.1, 'SOLVER.CLIP_GRADIENTS.ENABLED', true, ...extra],
+      ...['MODEL.HEADS.MARGIN', 0.1, 'SOLVER.CLIP_GRADIENTS.ENABLED', true, 'SOLVER.AMP.DTYPE', dtype],
     ]);
     const trainer = new DefaultTrainer(cfg, { seed: 3 });
     const maps = new Set<string>();
@@ -182,14 +182,14 @@ for (const extra of [[], ['SOLVER.AMP.DTYPE', 'float16']]) {
     });
     await trainer.train();
     await trainer.close();
-    assert.deepEqual([...maps], [extra[1] ?? 'bfloat16']);
+    assert.deepEqual([...maps], [dtype]);
     for (const [key, parameter] of trainer.model.namedParameters()) {
       assert.equal(parameter.dtype, torch.float32, key);
       assert.ok(parameter.isfinite().all().item(), key);
     }
-    const content = (await torch.load(join(folder, name, 'model_final.pth'))) as Map<string, unknown>;
-    assert.equal(content.has('grad_scaler'), extra.length > 0);
-    if (extra.length > 0) {
+    const content = (await torch.load(join(folder, dtype, 'model_final.pth'))) as Map<string, unknown>;
+    assert.equal(content.has('grad_scaler'), dtype === 'float16');
+    if (dtype === 'float16') {
       const state = content.get('grad_scaler') as Map<string, unknown>;
       // Steps since the scale was last lowered, if it was.
       assert.ok(Number(state.get('_growth_tracker')) > 0);
@@ -200,6 +200,15 @@ for (const extra of [[], ['SOLVER.AMP.DTYPE', 'float16']]) {
     assert.ok(losses.entries().every(([value]) => Number.isFinite(value)));
   });
 }
+
+test('auto: the short type that is fast on the device, or float32', () => {
+  const chosen = (...pairs: unknown[]): string | undefined =>
+    ampDtype(tinyConfig('', ['SOLVER.AMP.ENABLED', true, ...pairs]))?.name;
+  assert.equal(chosen('MODEL.DEVICE', 'cuda:0'), 'float16');
+  assert.equal(chosen(), torch.cpuHasBfloat16() ? 'bfloat16' : undefined);
+  assert.equal(chosen('SOLVER.AMP.DTYPE', 'bfloat16'), 'bfloat16');
+  assert.equal(chosen('SOLVER.AMP.ENABLED', false), undefined);
+});
 
 test('a type that AMP does not know is refused', () => {
   const cfg = tinyConfig(join(folder, 'x'), ['SOLVER.AMP.ENABLED', true, 'SOLVER.AMP.DTYPE', 'float8']);

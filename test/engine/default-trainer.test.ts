@@ -181,6 +181,14 @@ test('settings whose feature is missing are refused before anything is built', (
   assert.throws(() => defaultSetup(config(['SOLVER.OPT', 'LBFGS'])), /SOLVER.OPT is "LBFGS"/);
 });
 
+test('CUDNN_BENCHMARK is in effect, but not where there is only an evaluation', () => {
+  const setUp = (on: boolean, evalOnly: boolean): boolean => {
+    defaultSetup(config(['OUTPUT_DIR', '', 'CUDNN_BENCHMARK', on]), { evalOnly, seed: 1 });
+    return torch.backends.cudnn.benchmark;
+  };
+  assert.deepEqual([setUp(true, false), setUp(true, true), setUp(false, false)], [true, false, false]);
+});
+
 test('a model left in eval mode is an error, not a silent training', async () => {
   const trainer = build(config());
   trainer.registerHooks([new hooks.CallbackHook({ beforeStep: () => void trainer.model.eval() })]);

@@ -1,6 +1,6 @@
 // Mixed precision: operators choose for themselves between a short floating-point type and float32.
 
-import { isAvailable } from '../cuda.js';
+import { isAvailable } from '../cuda/index.js';
 import { Device, type DeviceLike } from '../device.js';
 import { bfloat16, type DType, dtypeFromCode, float16 } from '../dtype.js';
 import { native } from '../native.js';
