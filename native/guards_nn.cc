@@ -171,6 +171,16 @@ void SoftmaxBackward(const Given& given) {
   Need(output.dim() == 0 || Wrap(given.integer("dim"), output.dim()) >= 0, "dim is out of range");
 }
 
+// Whether elements lie in the same order. The stride of a dimension of one is never used, and convolutions choose it
+// freely: the gradient of a 1 × 1 weight has another one than the weight.
+bool SameLayout(const at::Tensor& a, const at::Tensor& b) {
+  if (!SameSizes(a, b)) return false;
+  for (int64_t dim = 0; dim < a.dim(); ++dim) {
+    if (a.size(dim) != 1 && a.stride(dim) != b.stride(dim)) return false;
+  }
+  return true;
+}
+
 // Fused optimizers walk over the memory of all lists at once, as the parameter's memory lies.
 void FusedStep(const Given& given) {
   const auto self = given.tensors("self");
@@ -184,7 +194,7 @@ void FusedStep(const Given& given) {
       NeedDense(list[i], name);
       Need(!steps || (list[i].numel() == 1 && list[i].scalar_type() == c10::kFloat),
            "steps must be float32 scalars");
-      Need(steps || (SameSizes(list[i], self[i]) && list[i].strides() == self[i].strides()),
+      Need(steps || SameLayout(list[i], self[i]),
            "gradients and states must have the size and strides of their parameter");
     }
   }
