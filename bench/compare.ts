@@ -41,13 +41,15 @@ export function child(command: string, args: string[], env: NodeJS.ProcessEnv): 
   return JSON.parse(run.stdout.trim().split('\n').at(-1)!) as Sample;
 }
 
-/** Runs `bench/<suite>.ts --child` and `bench/python/<suite>.py` in turns. */
+/** Runs `bench/<suite>.ts --child` and, unless `python` is false, `bench/python/<suite>.py` in turns. */
 export function compare(
   suite: string,
-  options: { rounds: number; units: Record<string, string>; args?: string[] },
+  options: { rounds: number; units: Record<string, string>; args?: string[]; python?: boolean },
 ): Figure[] {
-  const python = pythonTorch();
-  if (python === undefined) process.stderr.write(`Without Python beside it: ${pythonTorchMissing}\n`);
+  const wanted = options.python ?? true;
+  const python = wanted ? pythonTorch() : undefined;
+  if (wanted && python === undefined)
+    process.stderr.write(`Without Python beside it: ${pythonTorchMissing}\n`);
   const ours: Sample[] = [];
   const theirs: Sample[] = [];
   for (let round = 0; round < options.rounds; round++) {

@@ -6,6 +6,7 @@ import { Command } from 'commander';
 import * as torch from '../src/torch/index.js';
 import { repoRoot } from '../test/support/paths.js';
 import { type Figure, machine, type Result, table } from './compare.js';
+import { evaluation } from './evaluation.js';
 import { models } from './models.js';
 import { operators } from './operators.js';
 import { start } from './start.js';
@@ -26,6 +27,7 @@ const suites: Record<string, Suite> = {
     rounds: 3,
     run: models,
   },
+  evaluation: { about: 'distances, ranking and re-ranking', rounds: 1, run: evaluation },
   start: { about: 'start-up times', rounds: 3, run: start },
 };
 

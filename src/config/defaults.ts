@@ -270,6 +270,8 @@ export const DEFAULTS = {
     RANKS: [1, 5, 10],
     /** MiB that distances may take beside the features; not a FastReID key. */
     MEMORY_BUDGET: 256,
+    /** Rank-k with one gallery image of each identity too; not a FastReID key. */
+    SINGLE_SHOT: false,
     /** Draws of identities for 95 % confidence intervals, 0 for none; not a FastReID key. */
     BOOTSTRAP: 0,
     /** How well each camera finds images of each other one; not a FastReID key. */

@@ -26,4 +26,5 @@ export const OUR_KEYS: ReadonlyMap<string, unknown> = new Map<string, unknown>([
   ['TEST.RANKS', [1, 5, 10]],
   ['TEST.RETRIEVAL.ENABLED', false],
   ['TEST.RETRIEVAL.RECALLS', [1, 2, 4, 8]],
+  ['TEST.SINGLE_SHOT', false],
 ]);

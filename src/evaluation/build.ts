@@ -15,6 +15,7 @@ export function evaluatorOptions({ TEST, COMPAT }: Config): ReidEvaluatorOptions
     ranks: TEST.RANKS,
     roc: TEST.ROC.ENABLED,
     ...(RETRIEVAL.ENABLED && { recalls: RETRIEVAL.RECALLS }),
+    singleShot: TEST.SINGLE_SHOT,
     bootstrap: TEST.BOOTSTRAP,
     cameraPairs: TEST.CAMERA_PAIRS,
   };

@@ -56,6 +56,23 @@ export interface BlockOptions {
   normalized?: boolean;
 }
 
+/** Numbers that are copied at a time: few, since the garbage collector is slow to see what they take. */
+const COPIED = 1 << 20;
+
+/**
+ * The values of a block [rows, m], some rows at a time. `visit` may change them, and gets the first row's number.
+ */
+export function forEachRows(block: Tensor, visit: (values: Float32Array, from: number) => void): void {
+  const [n, m] = block.shape;
+  const tall = Math.max(1, Math.floor(COPIED / Math.max(1, m)));
+  for (let from = 0; from < n; from += tall) {
+    const rows = torch.scope(
+      () => block.narrow(0, from, Math.min(tall, n - from)).toTypedArray() as Float32Array,
+    );
+    visit(rows, from);
+  }
+}
+
 /** What distances to a fixed gallery need more than once. */
 interface Prepared {
   query: Tensor;

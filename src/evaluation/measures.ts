@@ -17,6 +17,11 @@ export function rankResults(ranking: RankResult, ranks: readonly number[]): Resu
   return results;
 }
 
+/** `Rank-k (single shot)`. */
+export function singleShotResults(cmc: Float64Array, ranks: readonly number[]): Results {
+  return Object.fromEntries(ranks.map((r) => [`Rank-${r} (single shot)`, cmc[r - 1] * 100]));
+}
+
 /** `Recall@k`, which is the share of queries with a hit among the first k; `RP` and `mAP@R`. */
 export function retrievalResults(ranking: RankResult, recalls: readonly number[]): Results {
   const results: Results = {};

@@ -4,10 +4,11 @@ import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
 import type { Interval } from './bootstrap.js';
 import { type CameraPair, CameraPairs } from './camera-pairs.js';
-import { intervals, rankResults, retrievalResults, rocResults } from './measures.js';
+import { intervals, rankResults, retrievalResults, rocResults, singleShotResults } from './measures.js';
 import { RankAccumulator, type RankResult } from './rank.js';
 import type { Results } from './results.js';
 import { type DistanceHistogram, RocAccumulator, type RocResult } from './roc.js';
+import { SingleShot } from './single-shot.js';
 import { type DistanceOptions, forEachQuery, parseTestMetric } from './trial.js';
 
 /** Identities and cameras of a batch, in the order of its images. */
@@ -47,6 +48,8 @@ export interface ReidEvaluatorOptions extends DistanceOptions {
   bootstrap?: number;
   /** A table of pairs of cameras (TEST.CAMERA_PAIRS). */
   cameraPairs?: boolean;
+  /** Also `Rank-k` with one gallery image of each identity (TEST.SINGLE_SHOT). */
+  singleShot?: boolean;
   /** What images are called in messages, by their position. */
   imageName?: (index: number) => string;
 }
@@ -68,7 +71,7 @@ export interface EvaluationDetails {
  *
  * Results, in this order, in percent: `Rank-1`, `Rank-5`, `Rank-10`, `mAP`, `mINP`, and `metric`, the mean of mAP
  * and Rank-1, by which the best checkpoint is chosen. With `roc` there follow `TPR@FPR=1e-06` to `1e-01`, `EER` and
- * `AUC`; with `recalls`, `Recall@1` and so on, `RP` and `mAP@R`. With `compat` the `TPR@FPR` are FastReID's: three,
+ * `AUC`; with `singleShot`, `Rank-1 (single shot)` and so on; with `recalls`, `Recall@1` and so on, `RP` and `mAP@R`. With `compat` the `TPR@FPR` are FastReID's: three,
  * as fractions, with impostors for genuine pairs. Of several trials results are the means, and the standard
  * deviations over the trials (of a sample, n − 1) follow as `Rank-1_std` and so on.
  */
@@ -180,11 +183,13 @@ export class ReidEvaluator implements DatasetEvaluator {
     const labels = [gallery.map((i) => pids[i]), gallery.map((i) => camids[i])] as const;
     const ranks = new RankAccumulator(...labels);
     const roc = options.roc ? new RocAccumulator(...labels) : undefined;
+    const single = options.singleShot ? new SingleShot(...labels, Math.max(...this.ranks)) : undefined;
     const pairs = options.cameraPairs && cameras ? new CameraPairs(...labels) : undefined;
     forEachQuery(rowsOf(all, [...query, ...gallery]), query.length, options, (q, distances) => {
       const [pid, camid] = [pids[query[q]], camids[query[q]]];
       ranks.add(q, pid, camid, distances);
       roc?.add(pid, camid, distances);
+      single?.add(pid, camid, distances);
       pairs?.add(q, pid, camid, distances);
     });
     const ranking = ranks.result({ maxRank: Math.max(50, ...this.ranks, ...(options.recalls ?? [])) });
@@ -204,6 +209,7 @@ export class ReidEvaluator implements DatasetEvaluator {
     return {
       results: {
         ...rankResults(ranking, this.ranks),
+        ...(single && singleShotResults(single.result(), this.ranks)),
         ...(options.recalls && retrievalResults(ranking, options.recalls)),
         ...(roc && rocResult && rocResults(roc, rocResult, options.compat)),
       },

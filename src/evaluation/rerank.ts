@@ -1,6 +1,6 @@
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
-import { DEFAULT_BUDGET, forEachDistanceBlock, type Metric, normalize } from './distance.js';
+import { DEFAULT_BUDGET, forEachDistanceBlock, forEachRows, type Metric, normalize } from './distance.js';
 import { type Neighbours, nearestRows } from './neighbours.js';
 import { expandedReciprocalSets, type Sets } from './reciprocal.js';
 import { SparseBuilder, type SparseRows, transpose } from './sparse.js';
@@ -77,19 +77,20 @@ export function reRank(
         all.narrow(0, 0, numQuery),
         all.narrow(0, numQuery, m),
         metric,
-        (block, from) => {
-          const values = block.toTypedArray() as Float32Array;
-          for (let r = 0; r < block.shape[0]; r++) {
-            const row = values.subarray(r * m, (r + 1) * m);
-            const own = largest[from + r];
-            for (let j = 0; j < m; j++) {
-              const d = compat ? row[j] : scaled(Math.max(0, row[j]), own, metric);
-              row[j] = lambda * d + (1 - lambda);
+        (block, first) =>
+          forEachRows(block, (values, row) => {
+            const from = first + row;
+            for (let r = 0; r * m < values.length; r++) {
+              const distances = values.subarray(r * m, (r + 1) * m);
+              const own = largest[from + r];
+              for (let j = 0; j < m; j++) {
+                const d = compat ? distances[j] : scaled(Math.max(0, distances[j]), own, metric);
+                distances[j] = lambda * d + (1 - lambda);
+              }
+              jaccard.subtract(from + r, distances, 1 - lambda);
             }
-            jaccard.subtract(from + r, row, 1 - lambda);
-          }
-          visit(values, from);
-        },
+            visit(values, from);
+          }),
         blocks,
       );
     }),

@@ -1,6 +1,13 @@
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
-import { DEFAULT_BUDGET, forEachDistanceBlock, type Metric, normalize_, parseMetric } from './distance.js';
+import {
+  DEFAULT_BUDGET,
+  forEachDistanceBlock,
+  forEachRows,
+  type Metric,
+  normalize_,
+  parseMetric,
+} from './distance.js';
 import { expandFeatures, type QueryExpansionOptions } from './query-expansion.js';
 import { type ReRankOptions, reRank } from './rerank.js';
 
@@ -56,7 +63,7 @@ export function forEachQuery(
         query,
         gallery,
         base,
-        (block, from) => visitRows(block.toTypedArray() as Float32Array, from),
+        (block, from) => forEachRows(block, (values, row) => visitRows(values, from + row)),
         options,
       );
     }),
