@@ -46,6 +46,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitDistributedGroup(env, exports);
   InitDistributedHealth(env, exports);
   InitDistributedReducer(env, exports);
+  InitProfiler(env, exports);
   return exports;
 }
 

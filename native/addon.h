@@ -19,5 +19,6 @@ void InitDistributedStore(Napi::Env env, Napi::Object exports);
 void InitDistributedGroup(Napi::Env env, Napi::Object exports);
 void InitDistributedHealth(Napi::Env env, Napi::Object exports);
 void InitDistributedReducer(Napi::Env env, Napi::Object exports);
+void InitProfiler(Napi::Env env, Napi::Object exports);
 
 }  // namespace rn

@@ -39,6 +39,22 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<Command> }
     summary: 'prepare a data set',
     load: async () => (await import('./prepare.js')).prepareCommand(),
   },
+  capture: {
+    summary: 'write what chosen layers of a trained model see and give',
+    load: async () => (await import('./capture.js')).captureCommand(),
+  },
+  explain: {
+    summary: 'show where two images agree',
+    load: async () => (await import('./explain.js')).explainCommand(),
+  },
+  plot: {
+    summary: 'draw losses, learning rate and results of trainings',
+    load: async () => (await import('./plot.js')).plotCommand(),
+  },
+  profile: {
+    summary: 'show what takes the time in a training step',
+    load: async () => (await import('./profile.js')).profileCommand(),
+  },
   doctor: {
     summary: 'check Node, addon, libtorch and devices',
     load: async () => (await import('./doctor.js')).doctorCommand(),

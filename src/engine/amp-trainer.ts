@@ -94,3 +94,15 @@ export function ampDtype({ MODEL, SOLVER }: Config): torch.DType | undefined {
   );
   return undefined;
 }
+
+/** What does the steps that a configuration asks for: in mixed precision with SOLVER.AMP.ENABLED. */
+export function buildStepper<B>(
+  cfg: Config,
+  model: TrainableModel<B>,
+  dataLoader: AsyncIterable<B> | Iterable<B>,
+  optimizer: AMPOptimizer,
+): SimpleTrainer<B> {
+  const dtype = ampDtype(cfg);
+  if (dtype === undefined) return new SimpleTrainer(model, dataLoader, optimizer);
+  return new AMPTrainer(model, dataLoader, optimizer, { device: cfg.MODEL.DEVICE, dtype });
+}

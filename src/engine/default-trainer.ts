@@ -28,7 +28,7 @@ import {
   type LearningRates,
 } from '../solver/index.js';
 import * as torch from '../torch/index.js';
-import { AMPTrainer, ampDtype } from './amp-trainer.js';
+import { AMPTrainer, buildStepper } from './amp-trainer.js';
 import { trainedBatchNorms, updateBnStats } from './bn-stats.js';
 import { Checkpointer } from './checkpoint.js';
 import { resolveDevice, saveConfig } from './default-setup.js';
@@ -49,7 +49,7 @@ import {
   SWA,
 } from './hooks/index.js';
 import { currentSeed, seedAll } from './seed.js';
-import { SimpleTrainer } from './simple-trainer.js';
+import type { SimpleTrainer } from './simple-trainer.js';
 import { type HookBase, TrainerBase } from './train-loop.js';
 import { captureState, type DataFacts, restoreState, STATE_KEY } from './training-state.js';
 import { ConsoleWriter } from './writers/console.js';
@@ -155,10 +155,15 @@ export class DefaultTrainer extends TrainerBase {
 
   /** What does the steps: in mixed precision with SOLVER.AMP.ENABLED. */
   protected buildStepper(): SimpleTrainer {
-    const { cfg, model, dataLoader, optimizer } = this;
-    const dtype = ampDtype(cfg);
-    if (dtype === undefined) return new SimpleTrainer(model as never, dataLoader, optimizer);
-    return new AMPTrainer(model as never, dataLoader, optimizer, { device: cfg.MODEL.DEVICE, dtype });
+    return buildStepper(this.cfg, this.model as never, this.dataLoader, this.optimizer);
+  }
+
+  /** Adds hooks before the one that writes, so that what they put is written. */
+  override registerHooks(hooks: Iterable<HookBase | null | undefined>): void {
+    const writer = this.hooks.findIndex((hook) => hook instanceof PeriodicWriter);
+    const behind = writer < 0 ? [] : this.hooks.splice(writer);
+    super.registerHooks(hooks);
+    this.hooks.push(...behind);
   }
 
   protected override async runStep(): Promise<void> {

@@ -21,3 +21,14 @@ export function formatShort(x: number): string {
 export function formatLr(x: number): string {
   return x.toExponential(2).replace(/e([+-])(\d)$/, 'e$10$2');
 }
+
+/** Rows as lines of text: the first column to the left, all others to the right. */
+export function alignColumns(rows: readonly (readonly string[])[]): string {
+  const count = Math.max(0, ...rows.map((row) => row.length));
+  const widths = Array.from({ length: count }, (_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)));
+  return rows
+    .map((row) =>
+      row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i]))).join('  '),
+    )
+    .join('\n');
+}

@@ -1,6 +1,13 @@
-export { type AMPOptimizer, type AMPOptions, AMPTrainer, NonFiniteGradientError } from './amp-trainer.js';
+export {
+  type AMPOptimizer,
+  type AMPOptions,
+  AMPTrainer,
+  buildStepper,
+  NonFiniteGradientError,
+} from './amp-trainer.js';
 export { AveragedWeights } from './averaged-weights.js';
 export { type StatsBatch, trainedBatchNorms, updateBnStats } from './bn-stats.js';
+export { disposeCaptured, putCaptured, saveCaptured } from './captured.js';
 export { type Checkpointable, Checkpointer, type CheckpointModel, type Extra } from './checkpoint.js';
 export { DefaultPredictor, type EmbedOptions, type PredictorOptions } from './default-predictor.js';
 export { defaultSetup, resolveDevice, type SetupOptions } from './default-setup.js';
@@ -15,8 +22,13 @@ export {
   ScalarHistory,
   withEventStorage,
 } from './events.js';
+export { type ExplainableModel, type Explanation, explainPair, type PictureMaps } from './explain.js';
+export { colourMap, drawOver, type ExplainedPair, explanationPicture } from './explain-picture.js';
 export * as hooks from './hooks/index.js';
+export { imageBatches } from './image-batches.js';
 export type { LoadReport } from './load-report.js';
+export { type ProfileReportOptions, profileReport, type StepTimes } from './profile-report.js';
+export { type RunChart, type RunMetrics, readMetrics, runCharts, runPage } from './run-report.js';
 export { seedAll } from './seed.js';
 export { signalExitCode, stopOnSignals } from './signals.js';
 export {

@@ -36,6 +36,19 @@ export { type OperatorCall, type OperatorObserver, observeOperators } from './ob
 export * from './ops.js';
 export * as optim from './optim/index.js';
 export { getPrintOptions, type PrintOptions, setPrintOptions } from './printing.js';
+export {
+  type EventKind,
+  type ModuleTimes,
+  nameModules,
+  Profile,
+  type ProfileRow,
+  type ProfilerEvent,
+  type ProfilerOptions,
+  profile,
+  recordRange,
+  startProfiler,
+  stopProfiler,
+} from './profiler.js';
 export { defaultGenerator, Generator, getRngState, manualSeed, setRngState } from './random.js';
 export { cpuHasBfloat16, getNumThreads, setNumThreads, version } from './runtime.js';
 export * from './serialization/index.js';

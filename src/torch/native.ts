@@ -121,6 +121,11 @@ export interface Native {
   generatorGetState(id: number): number;
   generatorSetState(id: number, state: number): void;
   manualSeed(seed: number | bigint): void;
+  // profiler.cc
+  startProfiler(memory: boolean, shapes: boolean): void;
+  stopProfiler(tracePath: string | undefined): [names: string[], numbers: Float64Array];
+  pushRange(name: string): number;
+  popRange(depth: number): void;
   // image.cc
   imageLoadBatch(
     sources: readonly (string | Uint8Array)[],

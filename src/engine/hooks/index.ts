@@ -1,9 +1,14 @@
+export { ActivationHealth, type ActivationHealthOptions } from './activation-health.js';
+export { AutogradProfiler, type AutogradProfilerOptions } from './autograd-profiler.js';
 export { CallbackHook, type Callbacks } from './callback-hook.js';
+export { type CapturedStep, CaptureHook, type CaptureHookOptions, type CaptureSink } from './capture.js';
 export { EMA } from './ema.js';
 export { EvalHook } from './eval-hook.js';
 export { IterationTimer } from './iteration-timer.js';
 export { LayerFreeze, type LayerFreezeOptions } from './layer-freeze.js';
 export { LRScheduler, type SteppedRates } from './lr-scheduler.js';
+export { NonFiniteDetector, type NonFiniteDetectorOptions, NonFiniteError } from './non-finite.js';
+export { ParameterHealth, type ParameterHealthOptions } from './parameter-health.js';
 export {
   PeriodicCheckpointer,
   type PeriodicCheckpointerOptions,

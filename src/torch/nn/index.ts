@@ -16,6 +16,14 @@ export {
   Softplus,
   Tanh,
 } from './activation.js';
+export {
+  CAPTURE_KINDS,
+  Capture,
+  type Captured,
+  type CaptureKind,
+  type CaptureOptions,
+  captureName,
+} from './capture.js';
 export { chain, ModuleDict, ModuleList, Sequential, type TensorModule } from './container.js';
 export { Conv2d, type Conv2dOptions, type Size2 } from './conv.js';
 export type { ModuleTarget } from './convert.js';
@@ -44,5 +52,6 @@ export {
   type MaxPool2dOptions,
   type OutputSize2,
 } from './pooling.js';
+export { REDUCTIONS, type Reduction, reduce } from './reduce.js';
 export type { LoadOptions, LoadReport, ShapeMismatch } from './state.js';
 export { type ModuleSummary, type Summary, summarize } from './summary.js';
