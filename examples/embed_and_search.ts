@@ -7,8 +7,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { cosineDistance, DefaultPredictor, getCfg } from 'reid-native';
-import * as torch from 'reid-native/torch';
+import { DefaultPredictor, GalleryIndex, getCfg } from 'reid-native';
 
 const { values: flags, positionals: queries } = parseArgs({
   options: {
@@ -29,14 +28,14 @@ const gallery = readdirSync(folder)
   .map((name) => join(folder, name));
 
 const predictor = await DefaultPredictor.create(cfg);
-const galleryFeatures = await predictor.embed(gallery);
-const queryFeatures = await predictor.embed(queries);
-
-const k = Math.min(Number(flags.top), gallery.length);
-const [distances, indices] = torch.topk(cosineDistance(queryFeatures, galleryFeatures), k, 1, false);
-const near = distances.toArray() as number[][];
-const at = indices.toArray() as number[][];
+const features = await predictor.embed(gallery);
+const index = new GalleryIndex(features.shape[1]);
+index.add(
+  features,
+  gallery.map((path) => ({ path })),
+);
+const found = index.search(await predictor.embed(queries), Number(flags.top));
 for (const [q, query] of queries.entries()) {
   console.log(query);
-  for (let i = 0; i < k; i++) console.log(`  ${(1 - near[q][i]).toFixed(4)}  ${gallery[at[q][i]]}`);
+  for (const { distance, path } of found[q]) console.log(`  ${(1 - distance).toFixed(4)}  ${path}`);
 }
