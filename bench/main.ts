@@ -6,6 +6,7 @@ import { Command } from 'commander';
 import * as torch from '../src/torch/index.js';
 import { repoRoot } from '../test/support/paths.js';
 import { type Figure, machine, type Result, table } from './compare.js';
+import { data } from './data.js';
 import { evaluation } from './evaluation.js';
 import { models } from './models.js';
 import { operators } from './operators.js';
@@ -16,7 +17,7 @@ interface Suite {
   about: string;
   rounds: number;
   /** `only` names parts of the suite, where it has any. */
-  run: (rounds: number, only?: string[]) => Figure[];
+  run: (rounds: number, only?: string[]) => Figure[] | Promise<Figure[]>;
 }
 
 const suites: Record<string, Suite> = {
@@ -28,6 +29,7 @@ const suites: Record<string, Suite> = {
     run: models,
   },
   evaluation: { about: 'distances, ranking and re-ranking', rounds: 1, run: evaluation },
+  data: { about: 'training loader at 256×128 on JPEGs of 128×64', rounds: 3, run: data },
   start: { about: 'start-up times', rounds: 3, run: start },
 };
 
@@ -50,7 +52,7 @@ for (const name of chosen) {
   const suite = suites[name];
   if (suite === undefined) program.error(`unknown suite '${name}'; there are:\n${listing}`);
   const rounds = options.rounds ?? suite.rounds;
-  const figures = suite.run(rounds, only);
+  const figures = await suite.run(rounds, only);
   const versions = { libtorch: torch.version(), node: process.version };
   process.stdout.write(`\n## ${name}: ${suite.about}\n\n${table(figures)}\n`);
   if (options.save) {

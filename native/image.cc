@@ -1,9 +1,11 @@
 // Images from files or bytes into uint8 tensors, decoded and resized on native threads. Generic: it knows
 // batches of pictures, not what they are for.
 //
-//   imageLoadBatch(sources: (string | Uint8Array)[], out, threads, programs?): Promise<Failure[]>
-//   imageProcessInto(rgb: Uint8Array, height, width, out, index, program?): Promise<Failure[]>
+//   imageLoadBatch(sources: (string | Uint8Array)[], out, threads, programs?, cache?): Promise<Failure[]>
+//   imageProcessInto(rgb: Uint8Array, height, width, out, index, program?, cache?, path?): Promise<Failure[]>
 //   imageDecode(source: string | Uint8Array): Promise<id | Failure>
+//   imageCacheOpen(folder: string, limit): cache
+//   imageCacheStats(cache): {hits, images, bytes}
 //
 // `out` is the id of a contiguous CPU tensor N x 3 x H x W, uint8 or float32 (values 0 to 255); source i
 // fills slot i, after its program (a Float64Array, see picture_program.h) or, without programs, after being
@@ -32,6 +34,7 @@
 
 #include "addon.h"
 #include "env.h"
+#include "image_cache.h"
 #include "jpeg.h"
 #include "picture_program.h"
 #include "resize.h"
@@ -68,9 +71,10 @@ struct Job {
   std::shared_ptr<ImageEnv> env;
   napi_deferred deferred = nullptr;
   std::vector<Source> sources;
-  at::Tensor out;         // undefined for a job that only decodes
-  size_t first_slot = 0;  // source i goes to slot first_slot + i
-  at::Tensor decoded;     // result of a job that only decodes
+  std::shared_ptr<ImageCache> cache;  // may be null
+  at::Tensor out;                     // undefined for a job that only decodes
+  size_t first_slot = 0;              // source i goes to slot first_slot + i
+  at::Tensor decoded;                 // result of a job that only decodes
   std::atomic<size_t> next{0};
   std::atomic<size_t> runners{0};
   std::mutex mutex;
@@ -164,7 +168,14 @@ void Load(Job& job, size_t index) {
   };
   const uint8_t* rgb = source.bytes.data();
   size_t height = source.height, width = source.width;
-  if (source.kind != Source::kRgb) {
+  std::shared_ptr<const CachedImage> cached;
+  const bool cacheable = job.cache && !source.path.empty();
+  if (cacheable && source.kind == Source::kPath) cached = job.cache->Get(source.path);
+  if (cached) {
+    rgb = cached->rgb.data();
+    height = cached->height;
+    width = cached->width;
+  } else if (source.kind != Source::kRgb) {
     std::string error;
     if (source.kind == Source::kPath && !ReadFile(source.path, file, error)) return fail(false, error);
     const std::vector<uint8_t>& bytes = source.kind == Source::kPath ? file : source.bytes;
@@ -174,6 +185,7 @@ void Load(Job& job, size_t index) {
     height = static_cast<size_t>(image.height);
     width = static_cast<size_t>(image.width);
   }
+  if (cacheable && !cached) job.cache->Put(source.path, rgb, height, width);
   if (job.out.defined()) return Process(job, index, rgb, height, width);
   ResizeBuffers buffers;
   job.decoded = at::empty({kChannels, static_cast<int64_t>(height), static_cast<int64_t>(width)}, at::kByte);
@@ -320,6 +332,17 @@ void SetProgram(Source& source, const Napi::Value& value) {
   source.program.assign(array.Data(), array.Data() + array.ElementLength());
 }
 
+using CacheHandle = Napi::External<std::shared_ptr<ImageCache>>;
+constexpr napi_type_tag kCacheTag = {0x52e1d3a76b0f4c18, 0x9d7f20c45ab8e361};
+
+std::shared_ptr<ImageCache> ToCache(const Napi::Value& value) {
+  if (value.IsUndefined()) return nullptr;
+  if (!value.IsExternal() || !value.As<CacheHandle>().CheckTypeTag(&kCacheTag)) {
+    throw TypeError("not an image cache");
+  }
+  return *value.As<CacheHandle>().Data();
+}
+
 using State = std::shared_ptr<ImageEnv>;
 constexpr double kMaxThreads = 256;
 
@@ -338,6 +361,7 @@ Napi::Value LoadBatch(const Napi::CallbackInfo& info, const State& state) {
     }
     for (uint32_t i = 0; i < programs.Length(); i++) SetProgram(job->sources[i], programs[i]);
   }
+  job->cache = ToCache(info[4]);
   return Start(info.Env(), state, std::move(job), threads);
 }
 
@@ -358,6 +382,8 @@ Napi::Value ProcessIntoSlot(const Napi::CallbackInfo& info, const State& state) 
   auto job = std::make_shared<Job>();
   job->out = ToBatch(info.Env(), info[3], index + 1);
   job->first_slot = index;
+  job->cache = ToCache(info[6]);
+  if (job->cache) source.path = info[7].As<Napi::String>().Utf8Value();
   job->sources.push_back(std::move(source));
   return Start(info.Env(), state, std::move(job), 1);
 }
@@ -366,6 +392,31 @@ Napi::Value DecodeOne(const Napi::CallbackInfo& info, const State& state) {
   auto job = std::make_shared<Job>();
   job->sources.push_back(ToSource(info[0]));
   return Start(info.Env(), state, std::move(job), 1);
+}
+
+Napi::Value CacheOpen(const Napi::CallbackInfo& info, const State&) {
+  if (!info[0].IsString() || !info[1].IsNumber())
+    throw TypeError("imageCacheOpen: expected a folder, a size");
+  const double limit = info[1].As<Napi::Number>().DoubleValue();
+  if (!(limit >= 0 && limit <= 9e15)) throw TypeError("imageCacheOpen: the size must be 0 or more bytes");
+  auto cache =
+      std::make_shared<ImageCache>(info[0].As<Napi::String>().Utf8Value(), static_cast<uint64_t>(limit));
+  auto* holder = new std::shared_ptr<ImageCache>(std::move(cache));
+  const auto handle =
+      CacheHandle::New(info.Env(), holder, [](auto, std::shared_ptr<ImageCache>* held) { delete held; });
+  handle.TypeTag(&kCacheTag);
+  return handle;
+}
+
+Napi::Value CacheStats(const Napi::CallbackInfo& info, const State&) {
+  const auto cache = ToCache(info[0]);
+  if (!cache) throw TypeError("not an image cache");
+  const ImageCache::Stats stats = cache->stats();
+  Napi::Object object = Napi::Object::New(info.Env());
+  object.Set("hits", static_cast<double>(stats.hits));
+  object.Set("images", static_cast<double>(stats.images));
+  object.Set("bytes", static_cast<double>(stats.bytes));
+  return object;
 }
 
 void Register(Napi::Env env, Napi::Object exports, const char* name, const State& state,
@@ -383,6 +434,8 @@ void InitImage(Napi::Env env, Napi::Object exports) {
   Register(env, exports, "imageLoadBatch", state, LoadBatch);
   Register(env, exports, "imageProcessInto", state, ProcessIntoSlot);
   Register(env, exports, "imageDecode", state, DecodeOne);
+  Register(env, exports, "imageCacheOpen", state, CacheOpen);
+  Register(env, exports, "imageCacheStats", state, CacheStats);
 }
 
 }  // namespace rn

@@ -35,6 +35,10 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<Command> }
     summary: "print a model's modules, output shapes, parameters and MACs",
     load: async () => (await import('./model.js')).modelCommand(),
   },
+  data: {
+    summary: 'print statistics of data sets and draw training batches',
+    load: async () => (await import('./data.js')).dataCommand(),
+  },
   prepare: {
     summary: 'prepare a data set',
     load: async () => (await import('./prepare.js')).prepareCommand(),

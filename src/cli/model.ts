@@ -1,9 +1,8 @@
 import { Command, InvalidArgumentError } from 'commander';
 import type { Config } from '../config/index.js';
 import type { ModelSummary } from '../modeling/index.js';
-import { UsageError } from './errors.js';
 import { importExtensions, importOption } from './extensions.js';
-import { loadConfig } from './overrides.js';
+import { loadConfig, splitWords } from './overrides.js';
 
 interface ModelFlags {
   configFile?: string;
@@ -61,21 +60,8 @@ export function modelCommand(): Command {
     .action(run);
 }
 
-/** The file may also come first among the words. Pairs are even in number, and keys are in capitals. */
-function splitWords(
-  words: readonly string[],
-  flags: ModelFlags,
-): [file: string | undefined, pairs: string[]] {
-  const [first = '', ...rest] = words;
-  const isKey = /^[A-Z0-9_]+(\.[A-Z0-9_]+)*$/.test(first);
-  const isFile = /\.ya?ml$/i.test(first) || (words.length % 2 === 1 && !isKey);
-  if (!isFile) return [flags.configFile, [...words]];
-  if (flags.configFile === undefined) return [first, rest];
-  throw new UsageError(`two configuration files: ${flags.configFile} and ${first}; give one`);
-}
-
 async function run(words: string[], flags: ModelFlags): Promise<void> {
-  const [file, pairs] = splitWords(words, flags);
+  const [file, pairs] = splitWords(words, flags.configFile);
   const cfg = await loadConfig(file, pairs);
   if (flags.size !== undefined) {
     cfg.INPUT.SIZE_TEST = flags.size;

@@ -21,3 +21,16 @@ export async function loadConfig(
   }
   return cfg;
 }
+
+/** The file may also come first among the words. Pairs are even in number, and keys are in capitals. */
+export function splitWords(
+  words: readonly string[],
+  configFile: string | undefined,
+): [file: string | undefined, pairs: string[]] {
+  const [first = '', ...rest] = words;
+  const isKey = /^[A-Z0-9_]+(\.[A-Z0-9_]+)*$/.test(first);
+  const isFile = /\.ya?ml$/i.test(first) || (words.length % 2 === 1 && !isKey);
+  if (!isFile) return [configFile, [...words]];
+  if (configFile === undefined) return [first, rest];
+  throw new UsageError(`two configuration files: ${configFile} and ${first}; give one`);
+}

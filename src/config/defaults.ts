@@ -187,6 +187,13 @@ export const DEFAULTS = {
     NUM_INSTANCE: 4,
     /** Images decoded at the same time. */
     NUM_WORKERS: 8,
+    /**
+     * Where decoded training images are kept: nowhere (empty), in `memory`, or in a folder of this name; not a
+     * FastReID key.
+     */
+    CACHE: '',
+    /** Most that CACHE may hold, in GiB; what does not fit is decoded anew each time. Not a FastReID key. */
+    CACHE_GIB: float(4),
     /** Identities of each data set of NAMES (or of each camera) in a batch of SetReWeightSampler: a proportion. */
     SET_WEIGHT: [] as number[],
     /**

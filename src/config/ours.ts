@@ -4,6 +4,8 @@
  */
 export const OUR_KEYS: ReadonlyMap<string, unknown> = new Map<string, unknown>([
   ['COMPAT', ''],
+  ['DATALOADER.CACHE', ''],
+  ['DATALOADER.CACHE_GIB', 4],
   ['DATALOADER.SKIP_BROKEN', false],
   ['DATASETS.OWN.TEST_SHARE', 0.5],
   ['DATASETS.OWN.SEED', 0],

@@ -1,5 +1,7 @@
+import { accessSync, constants, mkdirSync } from 'node:fs';
 import type { Config } from '../config/index.js';
 import { logger } from '../logger.js';
+import { ImageCache } from '../torch/image.js';
 import type { DeviceLike } from '../torch/index.js';
 import { EndlessBatches, FiniteBatches } from './batches.js';
 import { checkCameras, withTrainingCameras } from './cameras.js';
@@ -82,9 +84,29 @@ export function buildReidTrainLoader(cfg: Config, options: TrainLoaderOptions = 
     seed,
     rank,
     workers: cfg.DATALOADER.NUM_WORKERS,
+    cache: openCache(cfg.DATALOADER),
     skipBroken: cfg.DATALOADER.SKIP_BROKEN,
     device,
   });
+}
+
+/** DATALOADER.CACHE as a cache, or none. */
+function openCache({ CACHE, CACHE_GIB }: Config['DATALOADER']): ImageCache | undefined {
+  if (CACHE === '') return undefined;
+  const gib = Number(CACHE_GIB);
+  if (!(gib > 0)) throw new RangeError(`DATALOADER.CACHE_GIB must be above 0, got ${gib}`);
+  const limit = Math.floor(gib * 2 ** 30);
+  if (CACHE === 'memory') return new ImageCache({ limit });
+  try {
+    mkdirSync(CACHE, { recursive: true });
+    accessSync(CACHE, constants.W_OK);
+  } catch (cause) {
+    const message = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`DATALOADER.CACHE '${CACHE}' must be 'memory' or a folder to write to: ${message}`, {
+      cause,
+    });
+  }
+  return new ImageCache({ folder: CACHE, limit });
 }
 
 /** A test loader, and what to do with the features of its pictures. */

@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import type { Sharp } from 'sharp';
 import {
   decodeImage,
+  type ImageCache,
   type ImageFailure,
   type ImageSource,
   loadImagesInto,
@@ -19,6 +20,8 @@ export type { ImageSource } from '../torch/image.js';
 export interface LoadOptions {
   /** Native threads that decode (DATALOADER.NUM_WORKERS); no more than the machine has cores are used. */
   workers?: number;
+  /** Where pictures are kept once decoded; only files are. */
+  cache?: ImageCache;
 }
 
 /** Told of the pictures that could not be loaded, in order, and of the batch, in which their rows are undefined. */
@@ -72,11 +75,12 @@ async function loadBySharp(
   source: ImageSource,
   out: Tensor,
   index: number,
-  program: ImageProgram | undefined,
+  { program, cache }: { program?: ImageProgram; cache?: ImageCache },
 ): Promise<ImageFailure | undefined> {
   try {
     const { data, height, width } = await decodeWithSharp(source);
-    const [failure] = await processImageInto(data, height, width, out, index, program);
+    const keep = cache && typeof source === 'string' ? { cache, path: source } : undefined;
+    const [failure] = await processImageInto(data, height, width, out, index, program, keep);
     return failure && { ...failure, index };
   } catch (error) {
     return { index, unsupported: false, message: error instanceof Error ? error.message : String(error) };
@@ -123,17 +127,19 @@ interface BatchOptions extends LoadOptions {
 async function load(
   sources: readonly ImageSource[],
   size: readonly [number, number],
-  { dtype, programs, pinned, workers, onBroken }: BatchOptions,
+  { dtype, programs, pinned, workers, cache, onBroken }: BatchOptions,
 ): Promise<Tensor> {
   const out = torch.scope(() => {
     const batch = torch.empty([sources.length, 3, ...size], { dtype });
     return (pinned ? batch.pin_memory() : batch).keep();
   });
   try {
-    const failures = await loadImagesInto(sources, out, decodingThreads(workers), programs);
+    const failures = await loadImagesInto(sources, out, decodingThreads(workers), programs, cache);
     const left = await Promise.all(
       failures.map((one) =>
-        one.unsupported ? loadBySharp(sources[one.index], out, one.index, programs?.[one.index]) : one,
+        one.unsupported
+          ? loadBySharp(sources[one.index], out, one.index, { program: programs?.[one.index], cache })
+          : one,
       ),
     );
     const fatal = left.filter((one) => one !== undefined);

@@ -6,6 +6,7 @@ export {
   type TestLoader,
   type TrainLoaderOptions,
 } from './build.js';
+export { contactSheet, type SheetPart } from './contact-sheet.js';
 export { CommDataset, type LabelledImage } from './dataset.js';
 export * from './datasets/index.js';
 export { findImages, type ListedImage, readImageList } from './image-files.js';

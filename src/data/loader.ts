@@ -1,3 +1,4 @@
+import type { ImageCache } from '../torch/image.js';
 import type { DeviceLike, Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
 import { type BatchSource, type BatchSourceState, FiniteBatches } from './batches.js';
@@ -44,6 +45,8 @@ export interface DataLoaderOptions {
   rank?: number;
   /** Decoding threads (DATALOADER.NUM_WORKERS). Decides how fast batches come, never what is in them. */
   workers?: number;
+  /** Decoded pictures (DATALOADER.CACHE). */
+  cache?: ImageCache;
   /** Batches decoded ahead of the one asked for. */
   prefetch?: number;
   /** Go on without pictures that cannot be loaded (DATALOADER.SKIP_BROKEN); see {@link BrokenImages}. */
@@ -72,7 +75,7 @@ interface Pending {
  */
 export class DataLoader implements AsyncIterable<Batch> {
   readonly dataset: CommDataset;
-  readonly #options: Required<DataLoaderOptions>;
+  readonly #options: Required<Omit<DataLoaderOptions, 'cache'>> & Pick<DataLoaderOptions, 'cache'>;
   readonly #rng: Rng;
   readonly #broken: BrokenImages | undefined;
   #queue: Pending[] = [];
@@ -169,7 +172,7 @@ export class DataLoader implements AsyncIterable<Batch> {
   }
 
   #prefetch(count: number): void {
-    const { batches, dataset, pipeline, workers, device } = this.#options;
+    const { batches, dataset, pipeline, workers, cache, device } = this.#options;
     const pinned = (typeof device === 'string' ? device : device.type).startsWith('cuda');
     while (this.#queue.length < count) {
       const before = this.#position();
@@ -181,7 +184,7 @@ export class DataLoader implements AsyncIterable<Batch> {
       const onBroken =
         this.#broken && ((...args: Parameters<OnBroken>) => this.#broken?.replace(...args, labels));
       const paths = labels.map(({ imgPath }) => imgPath);
-      const images = loadProcessed(paths, programs, pipeline.size, { workers, pinned, onBroken });
+      const images = loadProcessed(paths, programs, pipeline.size, { workers, cache, pinned, onBroken });
       images.catch(() => {}); // reported when its turn comes; until then nobody listens
       this.#queue.push({ before, labels, images, rng });
     }

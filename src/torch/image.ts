@@ -2,13 +2,32 @@
 // reported, not thrown, so that the caller can turn to another decoder.
 
 import type { ImageProgram } from './image-program.js';
-import { type ImageFailure, native } from './native.js';
+import { type ImageFailure, type NativeImageCache, native } from './native.js';
 import { type Tensor, wrap } from './tensor.js';
 
 export type { ImageFailure } from './native.js';
 
 /** Path of an image file, or the bytes of one. */
 export type ImageSource = string | Uint8Array;
+
+/**
+ * Decoded pictures of files, at their own size, in memory or as files in a folder. Once `limit` bytes are reached
+ * nothing more is added. A folder outlives the process and may be shared by several; what is in it is used as long
+ * as the picture file keeps its size and time.
+ */
+export class ImageCache {
+  /** For native code. */
+  readonly handle: NativeImageCache;
+
+  constructor({ folder = '', limit }: { folder?: string; limit: number }) {
+    this.handle = native.imageCacheOpen(folder, limit);
+  }
+
+  /** Pictures found, pictures added, and bytes of pixels held (in a folder, of files). */
+  get stats(): { hits: number; images: number; bytes: number } {
+    return native.imageCacheStats(this.handle);
+  }
+}
 
 /**
  * Decodes each source, runs its program on it and writes the result to slot i of `out` (uint8 or float32 with
@@ -21,16 +40,21 @@ export async function loadImagesInto(
   out: Tensor,
   threads: number,
   programs?: readonly ImageProgram[],
+  cache?: ImageCache,
 ): Promise<ImageFailure[]> {
   return native.imageLoadBatch(
     sources,
     out.handle,
     threads,
     programs?.map((program) => program.encode()),
+    cache?.handle,
   );
 }
 
-/** Processes RGB bytes (height × width × 3) into slot `index` of `out`, as {@link loadImagesInto}. */
+/**
+ * Processes RGB bytes (height × width × 3) into slot `index` of `out`, as {@link loadImagesInto}. With a cache they
+ * are kept there as the pixels of `keep.path`.
+ */
 export async function processImageInto(
   rgb: Uint8Array,
   height: number,
@@ -38,8 +62,19 @@ export async function processImageInto(
   out: Tensor,
   index: number,
   program?: ImageProgram,
+  keep?: { cache: ImageCache; path: string },
 ): Promise<ImageFailure[]> {
-  return native.imageProcessInto(rgb, height, width, out.handle, index, program?.encode());
+  const { cache, path } = keep ?? {};
+  return native.imageProcessInto(
+    rgb,
+    height,
+    width,
+    out.handle,
+    index,
+    program?.encode(),
+    cache?.handle,
+    path,
+  );
 }
 
 /** Decodes one picture at its own size: uint8, 3 × H × W, on the CPU. */

@@ -132,6 +132,7 @@ export interface Native {
     out: number,
     threads: number,
     programs?: readonly Float64Array[],
+    cache?: NativeImageCache,
   ): Promise<ImageFailure[]>;
   imageProcessInto(
     rgb: Uint8Array,
@@ -140,8 +141,12 @@ export interface Native {
     out: number,
     index: number,
     program?: Float64Array,
+    cache?: NativeImageCache,
+    path?: string,
   ): Promise<ImageFailure[]>;
   imageDecode(source: string | Uint8Array): Promise<number | ImageFailure>;
+  imageCacheOpen(folder: string, limit: number): NativeImageCache;
+  imageCacheStats(cache: NativeImageCache): { hits: number; images: number; bytes: number };
   // distributed_store.cc
   storeTcp(
     host: string,
@@ -212,6 +217,13 @@ export interface Native {
   reducerForward(id: number, averaging: boolean): void;
   reducerBackward(id: number, outputs: number[]): void;
   reducerClose(id: number): void;
+}
+
+declare const cacheBrand: unique symbol;
+
+/** What {@link Native.imageCacheOpen} gives. */
+export interface NativeImageCache {
+  readonly [cacheBrand]: true;
 }
 
 /** A picture that was not loaded. */

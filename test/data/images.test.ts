@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { crc32, deflateSync } from 'node:zlib';
 import sharp from 'sharp';
 import { loadImages, readImage } from '../../src/data/images.js';
 import * as torch from '../../src/torch/index.js';
@@ -56,8 +57,79 @@ test('decodes PNGs to RGB: plain, grey, palette, transparent (on white), 16 bits
   assert.ok(Number(grey16.max().item()) > 100);
 });
 
-test('decodes CMYK JPEGs and WebP by sharp', async () => {
-  assert.deepEqual((await readImage(goldenBytes('jpeg/cmyk/bytes').bytes)).shape, [3, 61, 37]);
+/** A PNG of one row of 16-bit grey levels. */
+function grey16Png(levels: readonly number[]): Buffer {
+  const chunk = (name: string, content: Buffer): Buffer => {
+    const named = Buffer.concat([Buffer.from(name), content]);
+    const whole = Buffer.alloc(named.length + 8);
+    whole.writeUInt32BE(content.length);
+    named.copy(whole, 4);
+    whole.writeUInt32BE(crc32(named), named.length + 4);
+    return whole;
+  };
+  const header = Buffer.from([0, 0, 0, levels.length, 0, 0, 0, 1, 16, 0, 0, 0, 0]);
+  const row = Buffer.from([0, ...levels.flatMap((level) => [level >> 8, level & 255])]);
+  const signature = Buffer.from([137, 80, 78, 71, 13, 10, 26, 10]);
+  return Buffer.concat([
+    signature,
+    chunk('IHDR', header),
+    chunk('IDAT', deflateSync(row)),
+    chunk('IEND', Buffer.alloc(0)),
+  ]);
+}
+
+test('palette, 16-bit grey and CMYK pictures show what they are made of', async () => {
+  const picture = goldenImage('image').to(torch.float32);
+  const distance = (image: torch.Tensor, to: torch.Tensor): number =>
+    Number(image.to(torch.float32).sub(to).abs().mean().item());
+  // 256 colours for a picture of 2,257 pixels are close to it, palette indices would not be.
+  assert.ok(distance(await readImage(goldenBytes('png/p/bytes').bytes), picture) < 20);
+  const grey = goldenImage('jpeg/gray/pixels').to(torch.float32);
+  const deep = grey16Png([0, 256, 32768, 65535]);
+  const levels = (await readImage(deep)).view([3, 4]).tolist() as number[][];
+  for (const row of levels) {
+    for (const [i, value] of [0, 1, 128, 255].entries()) assert.ok(Math.abs(row[i] - value) <= 1, `${row}`);
+  }
+  // Ink is light taken away: 255 − C − K and so on, roughly, since profiles differ.
+  const cmyk = await readImage(goldenBytes('jpeg/cmyk/bytes').bytes);
+  assert.deepEqual(cmyk.shape, [3, 61, 37]);
+  assert.ok(distance(cmyk, picture) < 40, `${distance(cmyk, picture)}`);
+  assert.ok(distance(grey.mul(-1).add(255), grey) > 20, 'the reference tells a picture from its negative');
+});
+
+test('every EXIF orientation comes out upright', async () => {
+  const { bytes, shape } = goldenBytes('image');
+  const upright = sharp(bytes, { raw: { width: shape[1], height: shape[0], channels: 3 } });
+  const expected = goldenImage('image');
+  // How a camera held each way would store the picture.
+  const stored: Record<number, () => ReturnType<typeof sharp>> = {
+    1: () => upright.clone(),
+    2: () => upright.clone().flop(),
+    3: () => upright.clone().rotate(180),
+    4: () => upright.clone().flip(),
+    6: () => upright.clone().rotate(270),
+    8: () => upright.clone().rotate(90),
+  };
+  for (const [orientation, make] of Object.entries(stored)) {
+    const turned = await make().png().toBuffer();
+    for (const format of ['png', 'webp'] as const) {
+      const file = await sharp(turned)
+        .withMetadata({ orientation: Number(orientation) })
+        .toFormat(format, { lossless: true })
+        .toBuffer();
+      const image = await readImage(file);
+      assert.deepEqual(image.shape, expected.shape, `${format} ${orientation}`);
+      assert.equal(byteDifference(image, expected).max, 0, `${format} ${orientation}`);
+    }
+    const jpeg = await sharp(turned)
+      .withMetadata({ orientation: Number(orientation) })
+      .jpeg({ quality: 100, chromaSubsampling: '4:4:4' })
+      .toBuffer();
+    assert.ok(byteDifference(await readImage(jpeg), expected).max <= 8, `jpeg ${orientation}`);
+  }
+});
+
+test('decodes WebP by sharp', async () => {
   const webp = await sharp({ create: { width: 5, height: 4, channels: 3, background: '#ff0000' } })
     .webp({ lossless: true })
     .toBuffer();

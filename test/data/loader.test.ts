@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -140,6 +140,45 @@ test('a resumed loader yields exactly what the saved one would have', async () =
       await resumed.close();
     }
   }
+});
+
+test('a loader resumed with random patches pastes the pieces that the saved one would have pasted', async () => {
+  const cfg = config(['INPUT.RPT.ENABLED', true]);
+  const saved = train(cfg);
+  await take(saved, 17); // 136 pictures: more than the hundred from which on patches are pasted
+  const state = JSON.parse(JSON.stringify(saved.state()));
+  const next = await take(saved, 3);
+  const plain = train(config(), { seed: 3 });
+  await take(plain, 17);
+  assert.notDeepEqual(await take(plain, 3), next, 'patches are pasted');
+  await plain.close();
+  const resumed = train(cfg, { seed: 77 });
+  await take(resumed, 1);
+  resumed.loadState(state);
+  assert.deepEqual(await take(resumed, 3), next);
+  assert.deepEqual(resumed.state(), saved.state());
+  await resumed.close();
+  await saved.close();
+});
+
+test('a cache changes nothing in what comes out; one that makes no sense is refused', async () => {
+  const first = train();
+  const reference = await take(first, 9);
+  await first.close();
+  const folder = mkdtempSync(join(tmpdir(), 'reid-loader-'));
+  for (const cache of ['memory', folder, folder]) {
+    const loader = train(config(['DATALOADER.CACHE', cache]));
+    assert.deepEqual(await take(loader, 9), reference);
+    await loader.close();
+  }
+  assert.equal(readdirSync(folder).length, IDS * PER_ID);
+  const file = join(folder, readdirSync(folder)[0]);
+  assert.throws(() => train(config(['DATALOADER.CACHE', file])), /CACHE '.*' must be 'memory' or a folder/);
+  assert.throws(
+    () => train(config(['DATALOADER.CACHE', 'memory', 'DATALOADER.CACHE_GIB', 0])),
+    /CACHE_GIB must be above 0/,
+  );
+  rmSync(folder, { recursive: true });
 });
 
 test('iterating over an endless loader goes on where the last iteration stopped', async () => {
