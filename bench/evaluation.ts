@@ -89,15 +89,21 @@ async function child(name: string): Promise<void> {
   process.stdout.write(`${JSON.stringify(result)}\n`);
 }
 
-export function evaluation(rounds: number): Figure[] {
-  return Object.entries(CASES).flatMap(([name, { about, python }]) =>
-    compare('evaluation', {
-      rounds,
-      args: [name],
-      python,
-      units: { '*': 's', [`${about}: peak`]: 'MiB' },
-    }),
-  );
+/** @param only names of cases; all by default */
+export function evaluation(rounds: number, only: readonly string[] = Object.keys(CASES)): Figure[] {
+  const unknown = only.find((name) => !Object.hasOwn(CASES, name));
+  if (unknown !== undefined)
+    throw new Error(`no case '${unknown}'; there are ${Object.keys(CASES).join(', ')}`);
+  return only
+    .map((name) => [name, CASES[name]] as const)
+    .flatMap(([name, { about, python }]) =>
+      compare('evaluation', {
+        rounds,
+        args: [name],
+        python,
+        units: { '*': 's', [`${about}: peak`]: 'MiB' },
+      }),
+    );
 }
 
 if (process.argv[2] === '--child') await child(process.argv[3]);

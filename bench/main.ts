@@ -41,7 +41,9 @@ const program = new Command('npm run bench --')
   .description('Measures reid-native side by side with Python PyTorch on the same libtorch.')
   .argument('[suites...]', 'which to run; all by default')
   .option('--rounds <n>', 'child processes of each kind', Number)
-  .option('--only <names>', 'models to measure, with commas between them', (names) => names.split(','))
+  .option('--only <names>', 'parts of a suite to measure, with commas between them', (names) =>
+    names.split(','),
+  )
   .option('--save', 'write bench/results/<suite>.json')
   .addHelpText('after', `\nSuites:\n${listing}`);
 program.parse();
