@@ -1,4 +1,5 @@
 import { Command, InvalidArgumentError } from 'commander';
+import type { Config } from '../config/index.js';
 import { UsageError } from './errors.js';
 import { importExtensions, importOption } from './extensions.js';
 import { loadConfig } from './overrides.js';
@@ -13,6 +14,9 @@ interface TrainFlags {
   numMachines: number;
   machineRank: number;
   distUrl: string;
+  distTimeout: number;
+  lostAfter: number;
+  maxRestarts: number;
 }
 
 function integer(text: string): number {
@@ -28,6 +32,11 @@ KEY VALUE pairs override the file, with FastReID's keys:
   reid-native train --config-file F.yml --resume
   reid-native train --config-file F.yml --eval-only MODEL.WEIGHTS logs/try/model_final.pth
 
+Several processes (SOLVER.IMS_PER_BATCH counts the images of all of them); so too under torchrun or srun:
+  reid-native train --config-file F.yml --num-gpus 4
+  reid-native train --config-file F.yml --num-gpus 2 MODEL.DEVICE cpu
+  reid-native train --config-file F.yml --num-gpus 8 --num-machines 2 --machine-rank 0 --dist-url tcp://host0:29500
+
 Ctrl-C finishes the step, saves and says how to go on; a second Ctrl-C exits at once.`;
 
 export function trainCommand(): Command {
@@ -40,27 +49,64 @@ export function trainCommand(): Command {
     .option('--eval-only', 'evaluate MODEL.WEIGHTS on DATASETS.TESTS, without training', false)
     .option('--seed <n>', 'seed of all random numbers', integer, 0)
     .addOption(importOption())
-    .option('--num-gpus <n>', 'GPUs on this machine', integer, 1)
+    .option(
+      '--num-gpus <n>',
+      'processes on this machine: one a GPU, or with MODEL.DEVICE cpu as many as you like',
+      integer,
+      1,
+    )
     .option('--num-machines <n>', 'machines', integer, 1)
     .option('--machine-rank <n>', 'number of this machine, from 0', integer, 0)
-    .option('--dist-url <url>', 'where the processes meet; auto finds a free port', 'auto')
+    .option(
+      '--dist-url <url>',
+      'where the processes meet: auto, tcp://HOST:PORT of machine 0, or file:///PATH',
+      'auto',
+    )
+    .option('--dist-timeout <seconds>', 'longest time an exchange between processes may take', integer, 1800)
+    .option('--lost-after <seconds>', 'give up a process that is silent for so long', integer, 60)
+    .option(
+      '--max-restarts <n>',
+      'after a failure, go on from the last checkpoint, at most so often',
+      integer,
+      0,
+    )
     .argument('[overrides...]', 'KEY VALUE pairs')
     .addHelpText('after', EXAMPLES)
     .action(run);
 }
 
 async function run(overrides: string[], flags: TrainFlags): Promise<void> {
-  if (flags.numGpus > 1 || flags.numMachines > 1) {
-    throw new UsageError(
-      'training on several GPUs or machines is not there yet; leave out --num-gpus and --num-machines',
-    );
-  }
   const cfg = await loadConfig(flags.configFile, overrides);
   if (flags.evalOnly && !cfg.MODEL.WEIGHTS) {
     throw new UsageError('--eval-only needs weights: add MODEL.WEIGHTS FILE at the end');
   }
+  const { numGpus, numMachines, machineRank } = flags;
+  if (numGpus < 1 || numMachines < 1) throw new UsageError('--num-gpus and --num-machines are at least 1');
+  if (machineRank >= numMachines) {
+    throw new UsageError(
+      `--machine-rank ${machineRank} of ${numMachines} machines: they are numbered from 0`,
+    );
+  }
+  // Not by way of the engine's index: a launcher has no need of libtorch.
+  const { launch } = await import('../engine/launch.js');
+  await launch(() => trainHere(cfg, overrides, flags), {
+    numGpus,
+    numMachines,
+    machineRank,
+    distUrl: flags.distUrl,
+    timeout: flags.distTimeout,
+    lostAfter: flags.lostAfter,
+    maxRestarts: flags.maxRestarts,
+    logDir: cfg.OUTPUT_DIR || '.',
+  });
+}
+
+/** Trains, as one of several processes or alone. */
+async function trainHere(cfg: Config, overrides: string[], flags: TrainFlags): Promise<void> {
   await importExtensions(flags.import);
-  const { DefaultTrainer, defaultSetup, signalExitCode, stopOnSignals } = await import('../engine/index.js');
+  const { DefaultTrainer, defaultSetup, isRestart, signalExitCode, stopOnSignals } = await import(
+    '../engine/index.js'
+  );
   defaultSetup(cfg, { configFile: flags.configFile, seed: flags.seed, overrides, evalOnly: flags.evalOnly });
   if (flags.evalOnly) {
     await DefaultTrainer.evaluateOnly(cfg);
@@ -69,7 +115,7 @@ async function run(overrides: string[], flags: TrainFlags): Promise<void> {
   const trainer = new DefaultTrainer(cfg);
   const restoreSignals = stopOnSignals(trainer);
   try {
-    await trainer.resumeOrLoad({ resume: flags.resume });
+    await trainer.resumeOrLoad({ resume: flags.resume || isRestart() });
     await trainer.train();
   } finally {
     restoreSignals();

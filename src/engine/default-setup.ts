@@ -1,10 +1,12 @@
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { assertSupported, type Config } from '../config/index.js';
-import { logger, logToFile } from '../logger.js';
+import { logger, logToFile, setQuiet } from '../logger.js';
 import * as torch from '../torch/index.js';
 import { environmentSummary } from './environment.js';
 import { writeFileAtomic } from './files.js';
+import { RANK_ENV } from './launch.js';
+import { isMainProcess } from './parallel.js';
 import { seedAll } from './seed.js';
 
 export interface SetupOptions {
@@ -26,7 +28,7 @@ export function defaultSetup(cfg: Config, options: SetupOptions = {}): void {
   assertSupported(resolveDevice(cfg));
   if (cfg.OUTPUT_DIR) {
     mkdirSync(cfg.OUTPUT_DIR, { recursive: true });
-    logToFile(join(cfg.OUTPUT_DIR, 'log.txt'));
+    openLog(cfg.OUTPUT_DIR);
   }
   logger.info(`Environment:\n${environmentSummary()}`);
   if (options.overrides && options.overrides.length > 0) {
@@ -48,9 +50,18 @@ export function defaultSetup(cfg: Config, options: SetupOptions = {}): void {
   if (options.seed !== undefined) logger.info(`Seed: ${seed}`);
 }
 
+/** log.txt; of several processes, rank 0's. The others print to `log.txt.rank1` and so on. */
+function openLog(folder: string): void {
+  const rank = torch.distributed.getRank();
+  if (rank === 0) logToFile(join(folder, 'log.txt'));
+  if (rank === 0 || process.env[RANK_ENV.errorFile] !== undefined) return; // a launcher of ours keeps what is printed
+  logToFile(join(folder, `log.txt.rank${rank}`));
+  setQuiet(true);
+}
+
 /** Writes config.yaml into OUTPUT_DIR, if there is one. */
 export function saveConfig(cfg: Config): void {
-  if (!cfg.OUTPUT_DIR) return;
+  if (!cfg.OUTPUT_DIR || !isMainProcess()) return;
   mkdirSync(cfg.OUTPUT_DIR, { recursive: true });
   writeFileAtomic(join(cfg.OUTPUT_DIR, 'config.yaml'), cfg.dump());
 }
@@ -62,11 +73,30 @@ let warned = false;
  * there is none, a copy with `cpu`, and a warning.
  */
 export function resolveDevice(cfg: Config): Config {
-  if (!cfg.MODEL.DEVICE.startsWith('cuda') || torch.cuda.isAvailable()) return cfg;
+  if (!cfg.MODEL.DEVICE.startsWith('cuda')) return cfg;
+  if (torch.cuda.isAvailable()) return torch.distributed.isInitialized() ? withOwnGpu(cfg) : cfg;
   if (!warned)
     logger.warn(`MODEL.DEVICE is '${cfg.MODEL.DEVICE}', but no CUDA device is here: running on the CPU`);
   warned = true;
   const onCpu = cfg.clone().defrost();
   onCpu.MODEL.DEVICE = 'cpu';
   return cfg.isFrozen() ? onCpu.freeze() : onCpu;
+}
+
+/** Each process of a machine takes a GPU of its own. */
+function withOwnGpu(cfg: Config): Config {
+  const { localRank = 0 } = torch.distributed.placementOf() ?? {};
+  const device = `cuda:${localRank}`;
+  if (cfg.MODEL.DEVICE === device) return cfg;
+  const count = torch.cuda.deviceCount();
+  if (localRank >= count) {
+    throw new Error(
+      `process ${localRank} of this machine has no GPU: there ${count === 1 ? 'is' : 'are'} ${count}. Start at most ` +
+        `that many (--num-gpus ${count}), or train on the CPU with MODEL.DEVICE cpu`,
+    );
+  }
+  torch.cuda.setDevice(device);
+  const own = cfg.clone().defrost();
+  own.MODEL.DEVICE = device;
+  return cfg.isFrozen() ? own.freeze() : own;
 }

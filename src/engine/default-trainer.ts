@@ -48,7 +48,9 @@ import {
   type SavePoint,
   SWA,
 } from './hooks/index.js';
+import { gatherRandomStates, isMainProcess, Parallel, shard, shareBuffers } from './parallel.js';
 import { currentSeed, seedAll } from './seed.js';
+import { ShardedEvaluator } from './sharded-evaluator.js';
 import type { SimpleTrainer } from './simple-trainer.js';
 import { type HookBase, TrainerBase } from './train-loop.js';
 import { captureState, type DataFacts, restoreState, STATE_KEY } from './training-state.js';
@@ -87,6 +89,8 @@ export class DefaultTrainer extends TrainerBase {
   /** Results of the last evaluation. */
   lastEvalResults: NestedResults | undefined;
   private readonly stepper: SimpleTrainer;
+  /** Of several processes: what they do together. */
+  private readonly parallel: Parallel<never> | undefined;
   private readonly seed: number;
   /** Loaders of batches for batch norm statistics. */
   private readonly statsLoaders: DataLoader[] = [];
@@ -103,7 +107,12 @@ export class DefaultTrainer extends TrainerBase {
     this.model.prepareTraining();
     applyMemoryFormat(this.model, this.cfg);
     this.optimizer = self.buildOptimizer(this.cfg, this.model);
+    if (torch.distributed.getWorldSize() > 1) {
+      this.parallel = new Parallel(this.model, (reason) => super.requestStop(reason));
+    }
     this.stepper = this.buildStepper();
+    if (this.parallel)
+      this.stepper.share = (...figures) => (this.parallel as Parallel<never>).share(...figures);
     this.maxEpoch = this.cfg.SOLVER.MAX_EPOCH;
     this.itersPerEpoch = Math.floor(this.dataLoader.dataset.length / this.cfg.SOLVER.IMS_PER_BATCH);
     this.learningRates = self.buildLrScheduler(this.cfg, this.optimizer, this.itersPerEpoch);
@@ -155,7 +164,8 @@ export class DefaultTrainer extends TrainerBase {
 
   /** What does the steps: in mixed precision with SOLVER.AMP.ENABLED. */
   protected buildStepper(): SimpleTrainer {
-    return buildStepper(this.cfg, this.model as never, this.dataLoader, this.optimizer);
+    const model = (this.parallel?.model ?? this.model) as never;
+    return buildStepper(this.cfg, model, this.dataLoader, this.optimizer);
   }
 
   /** Adds hooks before the one that writes, so that what they put is written. */
@@ -172,8 +182,17 @@ export class DefaultTrainer extends TrainerBase {
     await this.stepper.runStep();
   }
 
+  /** Of several processes, all leave the loop after the same step, whichever was asked to. */
+  override requestStop(reason: string): boolean {
+    if (this.parallel === undefined) return super.requestStop(reason);
+    if (this.parallel.stopAsked !== undefined) return false;
+    this.parallel.stopAsked = reason;
+    return true;
+  }
+
   /** Evaluates the model as it is on all of DATASETS.TESTS. */
   async test(): Promise<NestedResults> {
+    shareBuffers(this.model);
     this.lastEvalResults = await (this.constructor as TrainerClass).test(this.cfg, this.model);
     return this.lastEvalResults;
   }
@@ -201,8 +220,8 @@ export class DefaultTrainer extends TrainerBase {
         metricName: DATASETS.TESTS.length === 1 ? 'metric' : `${DATASETS.TESTS[0]}/metric`,
         save: (name, at) => this.saveCheckpoint(name, at),
       }),
-      new PeriodicWriter(() => this.buildWriters(), 200),
-      process.stdout.isTTY ? new ProgressBar() : null,
+      isMainProcess() ? new PeriodicWriter(() => this.buildWriters(), 200) : null,
+      isMainProcess() && process.stdout.isTTY ? new ProgressBar() : null,
     ];
     // The inner trainer has no hooks but this one: gradients are ours to show.
     this.stepper.registerHooks([new CallbackHook({ afterBackward: () => this.afterBackward() })]);
@@ -277,11 +296,13 @@ export class DefaultTrainer extends TrainerBase {
     const position = epochDone
       ? { epoch: this.epoch + 1, iterInEpoch: 0 }
       : { epoch: this.epoch, iterInEpoch: this.iterInEpoch };
+    const ranks = this.parallel && (await gatherRandomStates(this.dataLoader));
+    if (!isMainProcess()) return '';
     return this.checkpointer.save(name, {
       // For FastReID this is the last epoch that is over; it resumes at the next one.
       epoch: position.epoch - 1,
       metric: torch.pyFloat(metric),
-      [STATE_KEY]: captureState(this, position, this.dataLoader, this.dataFacts()),
+      [STATE_KEY]: captureState(this, position, this.dataLoader, this.dataFacts(), ranks),
     });
   }
 
@@ -292,11 +313,11 @@ export class DefaultTrainer extends TrainerBase {
 
   static buildTrainLoader(cfg: Config, seed: number): DataLoader {
     logger.info('Prepare training set');
-    return buildReidTrainLoader(cfg, { seed });
+    return buildReidTrainLoader(cfg, { seed, ...shard() });
   }
 
   static buildTestLoader(cfg: Config, datasetName: string): TestLoader {
-    return buildReidTestLoader(cfg, datasetName);
+    return buildReidTestLoader(cfg, datasetName, shard());
   }
 
   static buildModel(cfg: Config): MetaArch {
@@ -341,7 +362,8 @@ export class DefaultTrainer extends TrainerBase {
       const { loader, evaluator } = this.buildEvaluator(cfg, name);
       try {
         const sizes = { images: loader.dataset.length, batches: loader.length };
-        all[name] = await inferenceOnDataset(model, loader, evaluator, { ...sizes, mirror });
+        const whole = torch.distributed.getWorldSize() > 1 ? new ShardedEvaluator(evaluator) : evaluator;
+        all[name] = await inferenceOnDataset(model, loader, whole, { ...sizes, mirror });
         const details = evaluator instanceof ReidEvaluator ? evaluator.lastDetails : undefined;
         evaluations[name] = { results: all[name], details };
       } finally {
@@ -351,7 +373,7 @@ export class DefaultTrainer extends TrainerBase {
     const names = Object.keys(all);
     if (names.length === 0) throw new Error('DATASETS.TESTS is empty: there is nothing to evaluate on');
     const mode = evaluationMode(cfg);
-    writeEvaluation(cfg.OUTPUT_DIR, mode, evaluations);
+    if (isMainProcess()) writeEvaluation(cfg.OUTPUT_DIR, mode, evaluations);
     logger.info(`Evaluation results (${mode}):\n${resultsTable(all)}`);
     return names.length === 1 ? all[names[0]] : all;
   }

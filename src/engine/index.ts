@@ -26,6 +26,7 @@ export { type ExplainableModel, type Explanation, explainPair, type PictureMaps 
 export { colourMap, drawOver, type ExplainedPair, explanationPicture } from './explain-picture.js';
 export * as hooks from './hooks/index.js';
 export { imageBatches } from './image-batches.js';
+export { isRank, isRestart, LaunchError, type LaunchOptions, launch } from './launch.js';
 export type { LoadReport } from './load-report.js';
 export { type ProfileReportOptions, profileReport, type StepTimes } from './profile-report.js';
 export { type RunChart, type RunMetrics, readMetrics, runCharts, runPage } from './run-report.js';

@@ -20,6 +20,12 @@ export interface StepOptimizer {
   step(): void;
 }
 
+/** What a step is reported by: values of the losses, and seconds waited for data. */
+export interface StepFigures {
+  losses: Record<string, number>;
+  dataTime: number;
+}
+
 /** Raised when a loss is infinite or not a number, before the weights are touched. */
 export class NonFiniteLossError extends Error {
   override readonly name = 'NonFiniteLossError';
@@ -37,6 +43,8 @@ export class SimpleTrainer<B = unknown> extends TrainerBase {
   readonly model: TrainableModel<B>;
   readonly dataLoader: AsyncIterable<B> | Iterable<B>;
   readonly optimizer: StepOptimizer;
+  /** Of several processes: makes each one's losses and waiting time those of all. */
+  share?: (losses: Record<string, number>, dataTime: number) => StepFigures;
   #batches: AsyncIterator<B> | Iterator<B> | undefined;
 
   /** Puts the model into training mode. */
@@ -61,7 +69,8 @@ export class SimpleTrainer<B = unknown> extends TrainerBase {
     const dataTime = (performance.now() - start) / 1000;
     try {
       const losses = torch.scope(() => this.optimize(batch));
-      this.writeMetrics(losses, dataTime);
+      const figures = this.share?.(losses, dataTime) ?? { losses, dataTime };
+      this.writeMetrics(figures.losses, figures.dataTime);
     } finally {
       disposeBatch(batch);
     }

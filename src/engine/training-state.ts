@@ -2,6 +2,8 @@ import { logger } from '../logger.js';
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
 import type { EventStorageState } from './events.js';
+import { type OwnState, shard } from './parallel.js';
+import { currentSeed } from './seed.js';
 import type { HookBase, HookState, TrainerBase } from './train-loop.js';
 
 /** Key of our own part of a checkpoint; FastReID's loader leaves it alone. */
@@ -30,12 +32,15 @@ export interface DataFacts {
 /**
  * Everything a run needs, beyond what FastReID's checkpoints hold, to go on as if it had never stopped: position,
  * generator, loader, hooks, recent scalars.
+ *
+ * @param ranks of several processes: the random states of each
  */
 export function captureState(
   trainer: TrainerBase,
   position: Position,
   loader: StatefulLoader,
   data: DataFacts,
+  ranks: readonly OwnState[] | null = null,
 ): Record<string, unknown> {
   const hooks: Record<string, HookState> = {};
   for (const hook of trainer.hooks) {
@@ -55,6 +60,7 @@ export function captureState(
       cuda_rng_state: cudaDevices().map((device) => torch.getRngState(device)),
     }),
     loader: loader.state(),
+    ...(ranks && { ranks: ranks.map(({ rng, transforms }) => ({ rng: torch.tensor(rng), transforms })) }),
     hooks,
     scalars: trainer.storage.stateDict(),
   };
@@ -82,6 +88,7 @@ export function restoreState(
     loader: unknown;
     hooks: Record<string, HookState>;
     scalars: EventStorageState;
+    ranks?: { rng: Tensor; transforms: unknown }[];
   };
   if (state.version !== VERSION) {
     throw new Error(
@@ -96,6 +103,7 @@ export function restoreState(
     if (saved) torch.setRngState(saved, device);
   });
   loader.loadState(state.loader as never);
+  restoreOwn(state.loader, state.ranks, loader);
   trainer.storage.loadStateDict(state.scalars);
   for (const hook of trainer.hooks) restoreHook(hook, state.hooks);
   for (const name of Object.keys(state.hooks)) {
@@ -106,6 +114,30 @@ export function restoreState(
 }
 
 const cudaDevices = (): string[] => Array.from({ length: torch.cuda.deviceCount() }, (_, i) => `cuda:${i}`);
+
+/** Of several processes, each goes on with random numbers of its own. */
+function restoreOwn(
+  shared: unknown,
+  ranks: readonly { rng: Tensor; transforms: unknown }[] | undefined,
+  loader: StatefulLoader,
+): void {
+  const { rank, worldSize } = shard();
+  if (worldSize === 1) return;
+  const own = ranks?.[rank];
+  if (own !== undefined && ranks?.length === worldSize) {
+    torch.setRngState(own.rng);
+    loader.loadState({ ...(shared as object), transforms: own.transforms } as never);
+    return;
+  }
+  if (rank === 0) {
+    logger.warn(
+      `The checkpoint was made by ${ranks?.length ?? 1} process(es), now there are ${worldSize}: random numbers go on ` +
+        'differently from an uninterrupted run',
+    );
+  } else {
+    torch.manualSeed((currentSeed() ?? 0) + rank);
+  }
+}
 
 function restoreHook(hook: HookBase, states: Record<string, HookState>): void {
   const state = states[hook.name];

@@ -76,8 +76,8 @@ const wrong: [args: string[], message: RegExp][] = [
     ['train', '--config-file', demo, 'OUTPUT_DIR', 'x', '--resume'],
     /--resume: options come before the KEY VALUE pairs/,
   ],
-  [['train', '--config-file', demo, '--num-gpus', '4'], /several GPUs or machines is not there yet/],
-  [['train', '--config-file', demo, '--num-machines', '2'], /several GPUs or machines is not there yet/],
+  [['train', '--config-file', demo, '--num-gpus', '0'], /--num-gpus and --num-machines are at least 1/],
+  [['train', '--config-file', demo, '--machine-rank', '1'], /--machine-rank 1 of 1 machines/],
   [['train', '--config-file', demo, '--seed', '-1'], /expected a whole number/],
   [['train', '--config-file', demo, '--eval-only'], /--eval-only needs weights/],
   [

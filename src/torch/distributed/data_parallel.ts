@@ -57,7 +57,7 @@ export class DistributedDataParallel<A extends unknown[] = [Tensor], R = Tensor>
     this.#group = group;
     this.#options = { bucketCapMb, findUnusedParameters, broadcastBuffers, gradientAsBucketView };
     this.#prepare();
-    native.broadcastCoalesced(group.handle, handles([...module.parameters(), ...module.buffers()]));
+    broadcastTensors([...module.parameters(), ...module.buffers()], group);
   }
 
   /** Runs `body`, whose backward passes add to the gradients without averaging; the next one after it averages. */
@@ -88,7 +88,7 @@ export class DistributedDataParallel<A extends unknown[] = [Tensor], R = Tensor>
     const id = this.#prepare();
     if (training) native.reducerForward(id, averaging);
     if (this.#options.broadcastBuffers && this.training && this.#broadcasts) {
-      native.broadcastCoalesced(this.#group.handle, handles([...this.module.buffers()]));
+      broadcastTensors([...this.module.buffers()], this.#group);
     }
     const result = this.module.call(...args);
     if (averaging) {
@@ -120,6 +120,11 @@ export class DistributedDataParallel<A extends unknown[] = [Tensor], R = Tensor>
     this.#reducer = { id, of };
     return id;
   }
+}
+
+/** Rank 0's values for all processes, in place and in few messages. Blocks JavaScript. */
+export function broadcastTensors(tensors: readonly Tensor[], group: ProcessGroup = worldGroup()): void {
+  native.broadcastCoalesced(group.handle, handles(tensors));
 }
 
 function trainable(module: AnyModule): [string, Tensor][] {

@@ -113,6 +113,14 @@ export class ProcessGroup {
     return this.#start('gather', call, () => outputs);
   }
 
+  /** `gather` of tensors that differ in shape, not in dtype. */
+  async gatherUneven(tensor: Tensor, root = 0): Promise<Tensor[] | null> {
+    const shapes = (await this.allGather(shapeOf(tensor))).map(readShape);
+    const { padded, finish } = padding(tensor, shapes);
+    const gathered = await this.gather(padded, root);
+    return gathered && finish(gathered);
+  }
+
   /** `into` gets this process's of the `root`'s tensors, one a rank; only `root` gives some. */
   scatter(into: Tensor, tensors: readonly Tensor[] | null, root = 0): Work<Tensor> {
     const mine = this.rank === this.#member(root);

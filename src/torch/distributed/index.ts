@@ -1,11 +1,12 @@
 // Several processes that compute together: stores, process groups, collectives, data-parallel training.
 
-export { type DataParallelOptions, DistributedDataParallel } from './data_parallel.js';
+export { broadcastTensors, type DataParallelOptions, DistributedDataParallel } from './data_parallel.js';
 export { firstHost, type Meeting, meetingOf, type Placement, placementOf } from './environment.js';
 export { ProcessGroup, type ReduceOp } from './group.js';
 export {
   type BackendName,
   destroyProcessGroup,
+  endWithParent,
   getRank,
   getWorldSize,
   initProcessGroup,

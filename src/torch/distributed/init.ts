@@ -1,6 +1,7 @@
 // Processes find each other and make groups.
 
 import { networkInterfaces } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { native } from '../native.js';
 import { meetingOf, placementOf } from './environment.js';
 import { ProcessGroup } from './group.js';
@@ -134,7 +135,10 @@ export async function destroyProcessGroup(failure = ''): Promise<void> {
   const { group, store, keepsStore } = state;
   state = undefined;
   // A process that is cut off must be able to end, too.
-  await Promise.race([native.healthStop(failure.replaceAll('\n', ' ')), pause(FAREWELL / 5)]);
+  await Promise.race([
+    native.healthStop(failure.replaceAll('\n', ' ')),
+    sleep(FAREWELL / 5, undefined, { ref: false }),
+  ]);
   if (failure === '') {
     const others = group.ranks.filter((rank) => rank !== group.rank).map((rank) => `bye/${rank}`);
     try {
@@ -144,13 +148,16 @@ export async function destroyProcessGroup(failure = ''): Promise<void> {
       // They ended in another way.
     }
   } else if (keepsStore && group.size > 1) {
-    await pause(3 * HEARTBEAT); // the others come and read
+    await sleep(3 * HEARTBEAT); // the others come and read
   }
   group.close();
   store.close();
 }
 
-const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms).unref());
+/** The system ends this process when the one that started it ends, however that happens. Linux only. */
+export function endWithParent(): void {
+  native.dieWithParent();
+}
 
 interface Met {
   store: Store;

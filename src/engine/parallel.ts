@@ -1,0 +1,80 @@
+import { type MetaArch, setStatisticsGroup } from '../modeling/index.js';
+import * as torch from '../torch/index.js';
+import type { StepFigures, TrainableModel } from './simple-trainer.js';
+
+const { distributed: dist } = torch;
+
+/** Which process this is, of how many, as loaders and samplers ask for it. */
+export function shard(): { rank: number; worldSize: number } {
+  return { rank: dist.getRank(), worldSize: dist.getWorldSize() };
+}
+
+/** Whether this process writes checkpoints and logs. */
+export function isMainProcess(): boolean {
+  return dist.getRank() === 0;
+}
+
+/** State that every rank has its own of. */
+export interface OwnState {
+  rng: Uint8Array;
+  transforms: unknown;
+}
+
+/** What several processes that train one model do together. All of them call everything here. */
+export class Parallel<B> {
+  /** Takes the model's place in training steps: its gradients are the mean over all processes. */
+  readonly model: TrainableModel<B>;
+  /** Why this process was asked to stop; the others do not know yet. */
+  stopAsked: string | undefined;
+  readonly #stop: (reason: string) => void;
+
+  /** @param stop called in all processes after the same step, once one of them was asked to stop */
+  constructor(model: MetaArch, stop: (reason: string) => void) {
+    this.#stop = stop;
+    const group = dist.worldGroup();
+    setStatisticsGroup(model, { gather: (tensor) => torch.stack(group.allGather(tensor).wait()) });
+    const ddp = new dist.DistributedDataParallel<[B], ReturnType<TrainableModel<B>['call']>>(model as never, {
+      broadcastBuffers: false,
+    });
+    this.model = {
+      get training(): boolean {
+        return model.training;
+      },
+      train: (mode) => {
+        ddp.train(mode);
+      },
+      call: (batch) => ddp.call(batch),
+      get metrics(): Record<string, number> | undefined {
+        return (model as unknown as TrainableModel<B>).metrics;
+      },
+    };
+  }
+
+  /** Losses and times as the mean over all processes; at this point they also agree on whether to stop. */
+  share(losses: Record<string, number>, dataTime: number): StepFigures {
+    const names = Object.keys(losses);
+    const own = [...names.map((name) => losses[name]!), dataTime, this.stopAsked === undefined ? 0 : 1];
+    const all = torch.scope(() => {
+      const values = torch.tensor(own, { dtype: torch.float64 });
+      return dist.worldGroup().allReduce(values, 'avg').wait().tolist() as number[];
+    });
+    if (all.at(-1)! > 0) this.#stop(this.stopAsked ?? 'another rank was asked to');
+    return {
+      losses: Object.fromEntries(names.map((name, i) => [name, all[i]!])),
+      dataTime: all.at(-2)!,
+    };
+  }
+}
+
+/** The buffers of rank 0 for all: running statistics that are to be evaluated must be the same everywhere. */
+export function shareBuffers(model: MetaArch): void {
+  if (dist.getWorldSize() > 1) dist.broadcastTensors([...model.buffers()]);
+}
+
+/** Random states of all ranks, for the checkpoint that rank 0 writes; null for the others. */
+export async function gatherRandomStates(loader: {
+  state(): { transforms: unknown };
+}): Promise<OwnState[] | null> {
+  const rng = torch.getRngState().toTypedArray() as Uint8Array;
+  return dist.gatherObject<OwnState>({ rng, transforms: loader.state().transforms });
+}

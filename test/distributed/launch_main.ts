@@ -1,0 +1,37 @@
+// node launch_main.js MODE FOLDER: two ranks by launch().
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { isRestart, launch } from '../../src/engine/index.js';
+import * as torch from '../../src/torch/index.js';
+
+const [mode, folder] = process.argv.slice(2) as [string, string];
+const { distributed: dist } = torch;
+
+async function main(): Promise<void> {
+  torch.setNumThreads(1);
+  const group = dist.worldGroup();
+  writeFileSync(
+    join(folder, `rank${group.rank}.json`),
+    JSON.stringify({ pid: process.pid, size: group.size }),
+  );
+  console.log(`output of rank ${group.rank}`);
+  await group.barrier();
+  if (group.rank === 1) {
+    if (mode === 'throws') throw new Error('boom');
+    if (mode === 'killed' || (mode === 'restart' && !isRestart())) process.kill(process.pid, 'SIGKILL');
+    if (mode === 'hangs') for (;;); // a rank that never answers, in JavaScript
+  }
+  if (mode === 'hangs') throw new Error('the other one is to end as well');
+  if (mode === 'waits') await new Promise((resolve) => setTimeout(resolve, 30_000));
+  // Rank 0 blocks here when rank 1 does not come.
+  group.allReduce(torch.ones([2])).wait();
+  if (isRestart()) writeFileSync(join(folder, `restarted${group.rank}`), '');
+}
+
+try {
+  await launch(main, { numGpus: 2, logDir: folder, maxRestarts: mode === 'restart' ? 1 : 0 });
+  console.log(existsSync(join(folder, 'restarted1')) ? 'done after a restart' : 'done');
+} catch (error) {
+  console.error((error as Error).message);
+  process.exitCode = 9;
+}

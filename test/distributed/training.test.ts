@@ -1,0 +1,105 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import * as torch from '../../src/torch/index.js';
+import { writeTinySet } from '../engine/tiny.js';
+import { temporaryFolder } from '../support/scripts.js';
+
+const program = fileURLToPath(new URL('./parallel_train.js', import.meta.url));
+
+interface Note {
+  losses: number[];
+  results: Record<string, number>;
+  iter: number;
+  outcome: string;
+}
+
+/** The same numbers whatever the processes: images one after the other, nothing random, statistics of all. */
+const PLAIN = [
+  ...['MODEL.BACKBONE.NAME', 'build_sync_backbone', 'MODEL.HEADS.NORM', 'syncBN'],
+  ...['MODEL.LOSSES.NAME', '("CrossEntropyLoss",)', 'DATALOADER.SAMPLER_TRAIN', 'TrainingSampler'],
+  ...['INPUT.FLIP.ENABLED', 'False', 'INPUT.PADDING.ENABLED', 'False', 'INPUT.REA.ENABLED', 'False'],
+];
+
+describe('training by several processes', () => {
+  const root = temporaryFolder({ after });
+
+  before(async () => {
+    await writeTinySet(root);
+  });
+
+  async function train(name: string, ranks: number, overrides: string[], env = {}): Promise<Note[]> {
+    const folder = join(root, name);
+    const child = spawn(process.execPath, [program, folder, String(ranks), ...overrides], {
+      env: { ...process.env, FASTREID_DATASETS: root, OMP_NUM_THREADS: '1', ...env },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    let errors = '';
+    child.stderr.on('data', (data: Buffer) => {
+      errors += data.toString();
+    });
+    const code = await new Promise((resolve) => child.on('close', resolve));
+    assert.equal(code, 0, errors);
+    return Array.from({ length: ranks }, (_, rank) =>
+      JSON.parse(readFileSync(join(folder, `note${rank}.json`), 'utf8')),
+    );
+  }
+
+  const weights = async (name: string): Promise<[string, unknown][]> => {
+    const content = (await torch.load(join(root, name, 'model_final.pth'))) as Map<string, unknown>;
+    const model = content.get('model') as Map<string, torch.Tensor>;
+    return [...model].map(([key, tensor]) => [key, tensor.tolist()]);
+  };
+
+  it('has the losses and results of one process, with 2 and with 4', async () => {
+    const [one] = await train('one', 1, PLAIN);
+    assert.equal(one!.losses.length, 12);
+    for (const ranks of [2, 4]) {
+      const notes = await train(`plain${ranks}`, ranks, PLAIN);
+      for (const { losses, results } of notes) {
+        assert.equal(losses.length, 12);
+        for (const [i, loss] of losses.entries()) {
+          assert.ok(
+            Math.abs(loss - one!.losses[i]!) < 1e-5,
+            `${ranks} ranks, step ${i}: ${loss}, ${one!.losses[i]}`,
+          );
+        }
+        assert.deepEqual(results, one!.results);
+      }
+    }
+  });
+
+  it('goes on after a killed rank as if nothing had happened', async () => {
+    const whole = await train('whole', 2, []);
+    const broken = await train('broken', 2, [], { KILL_AT: '6' });
+    // The second attempt begins with the second epoch's first step.
+    assert.deepEqual(broken[0]!.losses, whole[0]!.losses.slice(4));
+    assert.deepEqual(broken[0]!.results, whole[0]!.results);
+    assert.deepEqual(await weights('broken'), await weights('whole'));
+  });
+
+  it('writes files by rank 0 only', () => {
+    const files = readdirSync(join(root, 'whole'));
+    for (const name of ['log.txt', 'log.txt.rank1', 'metrics.json', 'config.yaml', 'model_final.pth']) {
+      assert.ok(files.includes(name), `${name} among ${files}`);
+    }
+    const steps = readFileSync(join(root, 'whole/metrics.json'), 'utf8').trim().split('\n');
+    assert.equal(new Set(steps).size, steps.length);
+    assert.doesNotMatch(readFileSync(join(root, 'whole/log.txt.rank1'), 'utf8'), /Saving checkpoint/);
+  });
+
+  it('stops all processes after the same step when one is asked to', async () => {
+    const notes = await train('stopped', 2, [], { STOP_AT: '5' });
+    assert.deepEqual(
+      notes.map(({ iter, outcome }) => [iter, outcome]),
+      [
+        [6, 'stopped'],
+        [6, 'stopped'],
+      ],
+    );
+    assert.ok(existsSync(join(root, 'stopped/model_interrupted.pth')));
+  });
+});
