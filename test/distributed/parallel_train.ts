@@ -1,7 +1,10 @@
 // A training by launch(): node parallel_train.js OUTPUT_DIR RANKS [KEY VALUE …]
 // KILL_AT=N: rank 1 is killed before iteration N, in the first attempt. STOP_AT=N: rank 1 is asked to stop there.
+// PAUSE_AT=N: rank 1 writes the file MARKER there and waits for two seconds. MACHINES, MACHINE_RANK, DIST_URL,
+// LOST_AFTER: of several machines.
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { DefaultTrainer, defaultSetup, hooks, isRestart, launch } from '../../src/engine/index.js';
 import { BACKBONE_REGISTRY, getNorm } from '../../src/modeling/index.js';
 import * as torch from '../../src/torch/index.js';
@@ -33,7 +36,11 @@ async function main(): Promise<void> {
   trainer.registerHooks([
     new hooks.CallbackHook({
       name: 'note',
-      beforeStep: () => {
+      beforeStep: async () => {
+        if (at('PAUSE_AT')) {
+          writeFileSync(process.env.MARKER as string, '');
+          await sleep(2000);
+        }
         if (at('KILL_AT') && !isRestart()) process.kill(process.pid, 'SIGKILL');
         if (at('STOP_AT')) trainer.requestStop('SIGTERM');
       },
@@ -42,11 +49,23 @@ async function main(): Promise<void> {
       },
     }),
   ]);
-  await trainer.resumeOrLoad({ resume: isRestart() });
+  await trainer.resumeOrLoad({ resume: isRestart() || process.env.RESUME !== undefined });
   const results = await trainer.train();
   await trainer.close();
   const note = { losses, results, iter: trainer.iter, outcome: trainer.outcome };
   writeFileSync(join(outputDir, `note${rank}.json`), JSON.stringify(note));
 }
 
-await launch(main, { numGpus: Number(ranks), logDir: outputDir, maxRestarts: 1 });
+const { MACHINES, MACHINE_RANK, DIST_URL, LOST_AFTER } = process.env;
+await launch(main, {
+  numGpus: Number(ranks),
+  logDir: outputDir,
+  ...(MACHINES
+    ? {
+        numMachines: Number(MACHINES),
+        machineRank: Number(MACHINE_RANK),
+        distUrl: DIST_URL,
+        lostAfter: Number(LOST_AFTER),
+      }
+    : { maxRestarts: 1 }),
+});
