@@ -8,6 +8,7 @@ import { repoRoot } from '../test/support/paths.js';
 import { type Figure, machine, type Result, table } from './compare.js';
 import { data } from './data.js';
 import { evaluation } from './evaluation.js';
+import { hooks } from './hooks.js';
 import { models } from './models.js';
 import { operators } from './operators.js';
 import { start } from './start.js';
@@ -29,6 +30,7 @@ const suites: Record<string, Suite> = {
     run: models,
   },
   evaluation: { about: 'distances, ranking and re-ranking', rounds: 1, run: evaluation },
+  hooks: { about: 'cost of hooks, by call and in a ResNet-50 training step', rounds: 3, run: hooks },
   data: { about: 'training loader at 256×128 on JPEGs of 128×64', rounds: 3, run: data },
   start: { about: 'start-up times', rounds: 3, run: start },
 };
