@@ -7,6 +7,7 @@ import * as torch from '../src/torch/index.js';
 import { repoRoot } from '../test/support/paths.js';
 import { type Figure, machine, type Result, table } from './compare.js';
 import { data } from './data.js';
+import { distributed } from './distributed.js';
 import { evaluation } from './evaluation.js';
 import { hooks } from './hooks.js';
 import { models } from './models.js';
@@ -32,6 +33,11 @@ const suites: Record<string, Suite> = {
   evaluation: { about: 'distances, ranking and re-ranking', rounds: 1, run: evaluation },
   hooks: { about: 'cost of hooks, by call and in a ResNet-50 training step', rounds: 3, run: hooks },
   data: { about: 'training loader at 256×128 on JPEGs of 128×64', rounds: 3, run: data },
+  distributed: {
+    about: 'two processes: all_reduce of 100 MB, data-parallel step of ResNet-18 at 128×64, batch 4 each',
+    rounds: 3,
+    run: distributed,
+  },
   start: { about: 'start-up times', rounds: 3, run: start },
 };
 
