@@ -32,6 +32,8 @@ export function evaluateCommand(): Command {
 
 async function run(overrides: string[], flags: EvaluateFlags): Promise<void> {
   const cfg = await loadConfig(flags.configFile, overrides);
+  const { assertSupported } = await import('../config/index.js');
+  assertSupported(cfg);
   if (cfg.TEST.FLIP.ENABLED) {
     throw new UsageError('TEST.FLIP needs the images: features cannot be mirrored; use train --eval-only');
   }

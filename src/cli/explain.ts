@@ -1,6 +1,6 @@
 import { basename, extname } from 'node:path';
 import { Command } from 'commander';
-import type { ExplainedPair } from '../engine/index.js';
+import type { DefaultPredictor, ExplainedPair } from '../engine/index.js';
 import type { Tensor } from '../torch/index.js';
 import { UsageError } from './errors.js';
 import { importExtensions } from './extensions.js';
@@ -39,7 +39,7 @@ async function run(flags: ExplainFlags): Promise<void> {
   if (format !== '.png' && format !== '.svg')
     throw new UsageError(`--out ${out}: the name must end in .png or .svg`);
   const cfg = await predictorConfig('explain', flags);
-  const { findImages, loadImages } = await import('../data/index.js');
+  const { findImages } = await import('../data/index.js');
   const gallery = findImages(flags.gallery).filter((path) => path !== flags.query);
   if (gallery.length === 0) throw new UsageError('--gallery holds no image besides the query');
   await importExtensions(flags.import);
@@ -55,10 +55,9 @@ async function run(flags: ExplainFlags): Promise<void> {
     const similarity = unit.narrow(0, 1, gallery.length).mv(unit.select(0, 0));
     return similarity.topk(Math.min(flags.top, gallery.length))[1].tolist() as number[];
   });
-  const [height, width] = predictor.cfg.INPUT.SIZE_TEST;
   const pairs: ExplainedPair[] = [];
   for (const i of best) {
-    const images: Tensor = await loadImages([flags.query, gallery[Number(i)]], height, width);
+    const images = await preparedImages(predictor, [flags.query, gallery[Number(i)]]);
     const explanation = engine.explainPair(predictor.model as never, images, layer);
     pairs.push({ images, explanation, name: basename(gallery[Number(i)]) });
     process.stdout.write(`${gallery[Number(i)]}  similarity ${explanation.similarity.toFixed(4)}\n`);
@@ -67,4 +66,14 @@ async function run(flags: ExplainFlags): Promise<void> {
   const { writeAtomicSync } = await import('../torch/serialization/atomic-file.js');
   writeAtomicSync(out, [format === '.svg' ? Buffer.from(svg) : await renderPng(svg)]);
   process.stdout.write(`written to ${out}\n`);
+}
+
+/** Images as the predictor sees them, uint8 [n, 3, h, w]. */
+async function preparedImages(predictor: DefaultPredictor, paths: string[]): Promise<Tensor> {
+  const { imageBatches } = await import('../engine/index.js');
+  const torch = await import('../torch/index.js');
+  for await (const { batch } of imageBatches(predictor, paths, { batchSize: paths.length })) {
+    return batch.round().to({ dtype: torch.uint8 });
+  }
+  throw new Error('explain: there are no images');
 }

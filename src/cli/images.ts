@@ -55,15 +55,17 @@ export async function chooseImages(
 async function ofDataset(cfg: Config, name: string, split: Split): Promise<ImageSet> {
   const { openDataset, ownOptions } = await import('../data/index.js');
   const dataset = openDataset(name, { own: ownOptions(cfg) });
-  if (split !== 'test') return labelled(dataset[split]);
+  if (split === 'train') return labelled(dataset.train, dataset.hasCameras);
   const { images, trials, cameras } = dataset.testSet();
-  return { ...labelled(images), protocol: { trials, cameras } };
+  if (split !== 'test') return labelled(dataset[split], cameras);
+  return { ...labelled(images, cameras), protocol: { trials, cameras } };
 }
 
-function labelled(images: readonly ImageItem[]): ImageSet {
+/** @param cameras whether they are known: numbers that stand for nothing must not look like cameras */
+function labelled(images: readonly ImageItem[], cameras: boolean): ImageSet {
   return {
     paths: images.map(({ imgPath }) => imgPath),
     identities: images.map(({ pid }) => pid),
-    cameras: images.map(({ camid }) => camid),
+    ...(cameras && { cameras: images.map(({ camid }) => camid) }),
   };
 }

@@ -66,6 +66,8 @@ async function run(overrides: string[], flags: ProfileFlags): Promise<void> {
 
 async function profileTraining(cfg: Config, flags: ProfileFlags): Promise<string> {
   const { buildStepper, DefaultTrainer, hooks, seedAll } = await import('../engine/index.js');
+  const { applyMemoryFormat } = await import('../modeling/index.js');
+  const torch = await import('../torch/index.js');
   const { setQuiet } = await import('../logger.js');
   setQuiet(true);
   seedAll(0);
@@ -74,6 +76,8 @@ async function profileTraining(cfg: Config, flags: ProfileFlags): Promise<string
     const scaled = DefaultTrainer.autoScaleHyperparams(cfg, loader?.dataset.numClasses ?? 751);
     const model = DefaultTrainer.buildModel(scaled);
     model.prepareTraining();
+    applyMemoryFormat(model, scaled);
+    torch.backends.cudnn.benchmark = scaled.CUDNN_BENCHMARK;
     const optimizer = DefaultTrainer.buildOptimizer(scaled, model);
     const batches = loader ?? (await syntheticBatches(scaled));
     const trainer = buildStepper(scaled, model as never, batches as AsyncIterable<unknown>, optimizer);
@@ -103,7 +107,8 @@ async function profileTraining(cfg: Config, flags: ProfileFlags): Promise<string
 async function syntheticBatches(cfg: Config): Promise<AsyncIterable<unknown>> {
   const torch = await import('../torch/index.js');
   const { IMS_PER_BATCH: size } = cfg.SOLVER;
-  const [height, width] = cfg.INPUT.SIZE_TRAIN;
+  const { buildTransforms } = await import('../data/index.js');
+  const [height, width] = buildTransforms(cfg, true).size;
   const identities = Math.max(1, Math.floor(size / cfg.DATALOADER.NUM_INSTANCE));
   return (async function* () {
     for (;;) {
@@ -118,7 +123,8 @@ async function profileInference(cfg: Config, flags: ProfileFlags): Promise<strin
   const { DefaultPredictor, profileReport } = await import('../engine/index.js');
   const torch = await import('../torch/index.js');
   const predictor = await DefaultPredictor.create(cfg);
-  const [height, width] = cfg.INPUT.SIZE_TEST;
+  const { buildTransforms } = await import('../data/index.js');
+  const [height, width] = buildTransforms(cfg, false).size;
   const images = torch.randint(0, 256, [cfg.TEST.IMS_PER_BATCH, 3, height, width], { dtype: torch.uint8 });
   const embed = (): void => torch.scope(() => void predictor.call(images));
   for (let i = 0; i < flags.warmUp; i++) embed();

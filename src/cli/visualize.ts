@@ -65,6 +65,7 @@ async function run(flags: VisualizeFlags): Promise<void> {
   const { parseMetric } = await import('../evaluation/index.js');
   const { makeTest, rankLists } = await import('../retrieval/index.js');
   const torch = await import('../torch/index.js');
+  if (flags.metric !== undefined) parseMetric(flags.metric);
   const { set, query, title, metricName } = await readOrEmbed(flags);
   const metric = parseMetric(flags.metric ?? metricName);
   const { data, findings } = torch.scope(() => {
@@ -92,6 +93,11 @@ async function readOrEmbed(
   }
   const cfg = await predictorConfig('visualize', flags);
   await importExtensions(flags.import);
+  if (cfg.TEST.METRIC === 'jaccard' && flags.metric === undefined) {
+    throw new UsageError(
+      'visualize draws plain distances: give --metric cosine or euclidean in place of TEST.METRIC jaccard',
+    );
+  }
   const dataset = flags.dataset ?? (cfg.DATASETS.TESTS as readonly string[])[0];
   if (dataset === undefined) throw new UsageError('visualize needs a test set: give --dataset NAME');
   const images = await chooseImages(cfg, [], { dataset, split: 'test' });

@@ -220,7 +220,8 @@ export class DefaultTrainer extends TrainerBase {
         metricName: DATASETS.TESTS.length === 1 ? 'metric' : `${DATASETS.TESTS[0]}/metric`,
         save: (name, at) => this.saveCheckpoint(name, at),
       }),
-      isMainProcess() ? new PeriodicWriter(() => this.buildWriters(), 200) : null,
+      // Without writers, too, it lets go of the pictures and histograms that were put.
+      new PeriodicWriter(() => (isMainProcess() ? this.buildWriters() : []), 200),
       isMainProcess() && process.stdout.isTTY ? new ProgressBar() : null,
     ];
     // The inner trainer has no hooks but this one: gradients are ours to show.
@@ -373,8 +374,8 @@ export class DefaultTrainer extends TrainerBase {
     const names = Object.keys(all);
     if (names.length === 0) throw new Error('DATASETS.TESTS is empty: there is nothing to evaluate on');
     const mode = evaluationMode(cfg);
-    if (isMainProcess()) writeEvaluation(cfg.OUTPUT_DIR, mode, evaluations);
     logger.info(`Evaluation results (${mode}):\n${resultsTable(all)}`);
+    if (isMainProcess() && cfg.OUTPUT_DIR !== '') writeEvaluation(cfg.OUTPUT_DIR, mode, evaluations);
     return names.length === 1 ? all[names[0]] : all;
   }
 

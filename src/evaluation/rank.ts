@@ -146,7 +146,8 @@ function hitRanks(
   const before = new Int32Array(2 * half);
   const [nearest, furthest] = [hitDist[0], hitDist[k - 1]];
   const scale = (BUCKETS - 1) / (furthest - nearest);
-  if (Number.isFinite(scale)) {
+  // 0 for a hit infinitely far away, where buckets tell nothing apart.
+  if (scale > 0 && Number.isFinite(scale)) {
     const buckets = hitsByBucket(hitDist, k, scale);
     let first = 0;
     for (let g = 0; g < distances.length; g++) {

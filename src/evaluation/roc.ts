@@ -59,7 +59,8 @@ export class RocAccumulator {
     const same = this.#notImpostor;
     for (const g of hits) {
       same[g] = 1;
-      this.#push(distances[g] + 0);
+      // Not-a-number comes last, as in rankings; the sum makes a 0 of −0.
+      this.#push(Number.isNaN(distances[g]) ? Infinity : distances[g] + 0);
     }
     for (const g of removed) same[g] = 1;
     this.#impostors.addRow(distances, same);

@@ -46,6 +46,7 @@ export interface Findings {
  */
 export function rankLists(data: TestData, metric: Metric, top = 10): Findings {
   const { features, pids, protocol } = data;
+  refuseNonFinite(data);
   // An image that is its own camera shares it with itself alone.
   const camids = protocol.cameras ? data.camids : data.camids.map((_, row) => row);
   const [{ query, gallery }] = protocol.trials;
@@ -121,4 +122,14 @@ export function sortLists(lists: readonly RankList[], order: Order): RankList[] 
   }
   const sign = order === 'worst' ? 1 : -1;
   return lists.filter(({ ap }) => ap !== undefined).sort((a, b) => sign * (a.ap! - b.ap!));
+}
+
+function refuseNonFinite({ features, paths }: TestData): void {
+  const [bad] = torch.scope(
+    () => features.isfinite().all(1).logical_not().nonzero().flatten().tolist() as number[],
+  );
+  if (bad === undefined) return;
+  throw new Error(
+    `the feature of ${paths[bad]} is not finite (NaN or infinite values): look at the image and the weights`,
+  );
 }

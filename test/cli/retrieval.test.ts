@@ -1,5 +1,13 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -127,6 +135,24 @@ test('evaluate says what to do about features without identities', async () => {
   const { code, stderr } = await run('evaluate', '--features', at('bare.safetensors'));
   assert.equal(code, 1);
   assert.match(stderr, /do not say whose they are.*embed a data set/);
+});
+
+test('evaluate refuses a COMPAT that it does not know, instead of naming it in the table', async () => {
+  const { code, stderr } = await run('evaluate', '--features', at('emoji.safetensors'), 'COMPAT', 'FastReID');
+  assert.equal(code, 1);
+  assert.match(stderr, /COMPAT is "FastReID", but can only be empty or "fastreid"/);
+});
+
+test('embed writes no cameras where the data set knows none', async () => {
+  const folder = at('no-cameras');
+  for (const identity of ['a', 'b', 'c', 'd']) {
+    mkdirSync(join(folder, identity), { recursive: true });
+    for (const n of [1, 2]) copyFileSync(image(n), join(folder, identity, `${n}.jpg`));
+  }
+  const out = at('query.safetensors');
+  await succeed('embed', '--dataset', `folder:${folder}#all`, '--split', 'query', ...model, '--out', out);
+  assert.equal(loadFeatures(out).cameras, undefined);
+  assert.deepEqual(loadFeatures(out).identities?.length, 8);
 });
 
 test('search prints the nearest, the image itself first, and draws them', async () => {

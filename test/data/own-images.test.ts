@@ -167,6 +167,8 @@ test('a picture in a wrong place, and data that cannot be tested on, are named',
     /stray.jpg' is in no folder of an identity.*\n.*Expected layout/,
   );
   assert.throws(() => open(`folder:${join(root, 'stray.jpg')}`), /is not a folder/);
+  const odd = folderWith(t, ['train/1/a.jpg', 'val/1/b.jpg', 'test/2/c.jpg']);
+  assert.throws(() => open(`folder:${odd}`).train, /'test' beside 'val'|'train' beside 'val'/);
   assert.throws(() => open(`folder:${folderWith(t, ['1/2/3/a.jpg'])}`).train, /a.jpg' is in no folder/);
   assert.throws(() => open(`folder:${folderWith(t, ['1/readme.txt'])}`).train, /no pictures in it/);
   assert.throws(

@@ -72,6 +72,9 @@ test('a gallery smaller than the curve: the curve goes on with its last value', 
 test('distances that are not numbers come last', () => {
   const { ap } = evaluateRank([Number.NaN, 0.5, 2], [1], [1, 2, 3], [0], [1, 1, 1]);
   assert.deepEqual(ap, [1 / 3]);
+  // A hit among them, beside one that is a number: by distance 0.1, NaN, NaN, and then by index.
+  const { ap: mixed } = evaluateRank([0.1, Number.NaN, Number.NaN], [1], [1, 2, 1], [0], [1, 1, 1]);
+  assert.deepEqual(mixed, [(1 + 2 / 3) / 2]);
 });
 
 test('sizes that do not fit are named', () => {

@@ -88,3 +88,16 @@ test('orders: worst, best, confident mistakes', () => {
   assert.deepEqual(order('mistakes'), [3, 0, 4]);
   assert.deepEqual(order('none'), [0, 1, 2, 3, 4]);
 });
+
+test('a feature that is not finite is refused, and its image named', () => {
+  const data = makeTest({
+    features: torch.tensor([
+      [1, 0],
+      [Number.NaN, 0],
+      [0, 1],
+    ]),
+    paths: ['a.jpg', 'b.jpg', 'c.jpg'],
+    identities: [1, 1, 1],
+  });
+  assert.throws(() => rankLists(data, 'cosine'), /the feature of b.jpg is not finite/);
+});

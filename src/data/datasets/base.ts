@@ -96,6 +96,11 @@ export abstract class ImageDataset {
     return this.#gallery;
   }
 
+  /** Whether cameras are known at all, to training as well. */
+  get hasCameras(): boolean {
+    return true;
+  }
+
   /** What there is to test: queries first, then the gallery, in one trial, unless a data set has another protocol. */
   testSet(): TestSet {
     const { query, gallery } = this;

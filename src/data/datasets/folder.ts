@@ -31,7 +31,15 @@ export class FolderDataset extends OwnDataset {
       .map((path) => path.split('/'))
       .filter((path) => isPicture(path.at(-1)!) && !path.some((name) => name.startsWith('.')));
     if (paths.length === 0) throw new Error(`${this.title}: no pictures in it.\n${this.#help()}`);
-    const divided = paths.every(([top]) => PARTS.includes(top as Part));
+    const isPart = ([top]: readonly string[]): boolean => PARTS.includes(top as Part);
+    const divided = paths.every(isPart);
+    const [part, odd] = [paths.find(isPart), paths.find((path) => !isPart(path))];
+    if (part !== undefined && odd !== undefined) {
+      throw new Error(
+        `${this.title}: '${part[0]}' beside '${odd[0]}': either all folders at the top are parts ` +
+          `(${PARTS.join(', ')}) or all are identities.\n${this.#help()}`,
+      );
+    }
     return this.#withCameras(paths.map((path) => this.#item(path, divided)));
   }
 

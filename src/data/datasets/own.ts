@@ -75,6 +75,10 @@ export abstract class OwnDataset extends ImageDataset {
     return this.datasetName;
   }
 
+  override get hasCameras(): boolean {
+    return this.#read().every(({ camera }) => camera !== undefined);
+  }
+
   /** COMBINEALL is met by {@link readTrain}: who is in both parts is one identity here, not two. */
   protected override get hasTest(): boolean {
     return false;

@@ -6,7 +6,9 @@ import type { VisionTransformerOptions } from './vision_transformer.js';
 
 /** What all vision transformers honour. */
 export const HONOURED: readonly BackboneOption[] = [
+  'SIE_CAMERAS',
   'SIE_COE',
+  'TOKENS',
   'STRIDE_SIZE',
   'DROP_PATH_RATIO',
   'DROP_RATIO',
@@ -15,7 +17,7 @@ export const HONOURED: readonly BackboneOption[] = [
 
 /** [height, width] of the images that the backbone will see in training. */
 export function imageSize(cfg: Config): Size {
-  const [height, width] = cfg.INPUT.CROP.ENABLED ? cfg.INPUT.CROP.SIZE : cfg.INPUT.SIZE_TRAIN;
+  const [height, width = height] = cfg.INPUT.CROP.ENABLED ? cfg.INPUT.CROP.SIZE : cfg.INPUT.SIZE_TRAIN;
   return [height, width];
 }
 
@@ -27,7 +29,13 @@ export function tokenOptions(
   VisionTransformerOptions,
   'imageSize' | 'drop' | 'attentionDrop' | 'dropPath' | 'cameras' | 'cameraWeight' | 'output'
 > {
-  const { DROP_RATIO, ATT_DROP_RATE, DROP_PATH_RATIO, SIE_CAMERAS, SIE_COE, TOKENS } = cfg.MODEL.BACKBONE;
+  const { DROP_RATIO, ATT_DROP_RATE, DROP_PATH_RATIO, SIE_CAMERAS, SIE_COE, TOKENS, STRIDE_SIZE } =
+    cfg.MODEL.BACKBONE;
+  if (STRIDE_SIZE.length !== 2) {
+    throw new Error(
+      `MODEL.BACKBONE.STRIDE_SIZE is (${STRIDE_SIZE.join(', ')}); it needs a height and a width`,
+    );
+  }
   if (TOKENS !== 'cls' && TOKENS !== 'patch') {
     throw new Error(`MODEL.BACKBONE.TOKENS is '${TOKENS}'; it must be 'cls' or 'patch'`);
   }
