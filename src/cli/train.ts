@@ -80,13 +80,15 @@ async function run(overrides: string[], flags: TrainFlags): Promise<void> {
   if (flags.evalOnly && !cfg.MODEL.WEIGHTS) {
     throw new UsageError('--eval-only needs weights: add MODEL.WEIGHTS FILE at the end');
   }
-  const { numGpus, numMachines, machineRank } = flags;
+  const { numGpus, numMachines, machineRank, lostAfter } = flags;
   if (numGpus < 1 || numMachines < 1) throw new UsageError('--num-gpus and --num-machines are at least 1');
   if (machineRank >= numMachines) {
     throw new UsageError(
       `--machine-rank ${machineRank} of ${numMachines} machines: they are numbered from 0`,
     );
   }
+  // Signs of life come once a second, and a busy machine may be late with some.
+  if (lostAfter < 5) throw new UsageError(`--lost-after ${lostAfter} is too short: at least 5 seconds`);
   // Not by way of the engine's index: a launcher has no need of libtorch.
   const { launch } = await import('../engine/launch.js');
   await launch(() => trainHere(cfg, overrides, flags), {
@@ -95,7 +97,7 @@ async function run(overrides: string[], flags: TrainFlags): Promise<void> {
     machineRank,
     distUrl: flags.distUrl,
     timeout: flags.distTimeout,
-    lostAfter: flags.lostAfter,
+    lostAfter,
     maxRestarts: flags.maxRestarts,
     logDir: cfg.OUTPUT_DIR || '.',
   });

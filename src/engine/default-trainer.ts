@@ -30,7 +30,7 @@ import {
 import * as torch from '../torch/index.js';
 import { AMPTrainer, buildStepper } from './amp-trainer.js';
 import { trainedBatchNorms, updateBnStats } from './bn-stats.js';
-import { Checkpointer } from './checkpoint.js';
+import { Checkpointer, type Extra } from './checkpoint.js';
 import { resolveDevice, saveConfig } from './default-setup.js';
 import { type Evaluation, writeEvaluation } from './evaluation-files.js';
 import type { EventWriter } from './events.js';
@@ -48,12 +48,19 @@ import {
   type SavePoint,
   SWA,
 } from './hooks/index.js';
-import { gatherRandomStates, isMainProcess, Parallel, shard, shareBuffers } from './parallel.js';
+import {
+  checkSameStart,
+  gatherRandomStates,
+  isMainProcess,
+  Parallel,
+  shard,
+  shareBuffers,
+} from './parallel.js';
 import { currentSeed, seedAll } from './seed.js';
 import { ShardedEvaluator } from './sharded-evaluator.js';
 import type { SimpleTrainer } from './simple-trainer.js';
 import { type HookBase, TrainerBase } from './train-loop.js';
-import { captureState, type DataFacts, restoreState, STATE_KEY } from './training-state.js';
+import { captureState, type DataFacts, type Position, restoreState, STATE_KEY } from './training-state.js';
 import { ConsoleWriter } from './writers/console.js';
 import { JsonWriter } from './writers/json.js';
 import { TensorBoardWriter } from './writers/tensorboard.js';
@@ -130,20 +137,24 @@ export class DefaultTrainer extends TrainerBase {
   /**
    * With `resume`, goes on from the last checkpoint in OUTPUT_DIR, where there is one: weights, optimizer, learning
    * rates, and, when this program wrote it, everything else, in mid-epoch too. Otherwise loads MODEL.WEIGHTS, if
-   * set, and starts from the first iteration.
+   * set, and starts from the first iteration. Several processes must all find the same checkpoint.
    */
   async resumeOrLoad({ resume = true }: { resume?: boolean } = {}): Promise<void> {
     const resuming = resume && this.checkpointer.hasCheckpoint();
     if (resume && !resuming)
       logger.info(`No checkpoint in ${this.cfg.OUTPUT_DIR} to resume from: starting anew`);
     const extra = await this.checkpointer.resumeOrLoad(this.cfg.MODEL.WEIGHTS, { resume });
-    if (!resuming) return;
+    if (resuming) this.startPosition = this.positionOf(extra);
+    if (this.parallel) await checkSameStart({ resuming, ...this.startPosition }, this.cfg.OUTPUT_DIR);
+  }
+
+  /** Where a loaded checkpoint goes on; restores the state of training, when this program wrote it. */
+  private positionOf(extra: Extra): Position {
     if (extra.has(STATE_KEY)) {
-      this.startPosition = restoreState(extra.get(STATE_KEY), this, this.dataLoader, this.dataFacts());
-    } else {
-      // FastReID's own: it knows the last finished epoch, and nothing of generators or samplers.
-      this.startPosition = { epoch: Number(extra.get('epoch') ?? -1) + 1, iterInEpoch: 0 };
+      return restoreState(extra.get(STATE_KEY), this, this.dataLoader, this.dataFacts());
     }
+    // FastReID's own: it knows the last finished epoch, and nothing of generators or samplers.
+    return { epoch: Number(extra.get('epoch') ?? -1) + 1, iterInEpoch: 0 };
   }
 
   /** Trains to the end and returns the last results; those of MODEL.WEIGHTS if nothing is left to train. */
@@ -298,13 +309,17 @@ export class DefaultTrainer extends TrainerBase {
       ? { epoch: this.epoch + 1, iterInEpoch: 0 }
       : { epoch: this.epoch, iterInEpoch: this.iterInEpoch };
     const ranks = this.parallel && (await gatherRandomStates(this.dataLoader));
-    if (!isMainProcess()) return '';
-    return this.checkpointer.save(name, {
-      // For FastReID this is the last epoch that is over; it resumes at the next one.
-      epoch: position.epoch - 1,
-      metric: torch.pyFloat(metric),
-      [STATE_KEY]: captureState(this, position, this.dataLoader, this.dataFacts(), ranks),
-    });
+    const path = isMainProcess()
+      ? await this.checkpointer.save(name, {
+          // For FastReID this is the last epoch that is over; it resumes at the next one.
+          epoch: position.epoch - 1,
+          metric: torch.pyFloat(metric),
+          [STATE_KEY]: captureState(this, position, this.dataLoader, this.dataFacts(), ranks),
+        })
+      : '';
+    // A rank that ended while the file is being written would look like a failure.
+    if (this.parallel) await torch.distributed.worldGroup().barrier();
+    return path;
   }
 
   private dataFacts(): DataFacts {

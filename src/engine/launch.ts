@@ -6,6 +6,7 @@ import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { logger } from '../logger.js';
 import { type Placement, placementOf } from '../torch/distributed/environment.js';
+import { signalExitCode } from './signals.js';
 
 export interface LaunchOptions {
   /** Processes on this machine, each with a GPU of its own or, on the CPU, a share of the cores. Default 1. */
@@ -76,7 +77,8 @@ export function isRestart(env: NodeJS.ProcessEnv = process.env): boolean {
  * arguments; there this function does not return before `main` has ended. With one process, and in a process that
  * torchrun or SLURM have started, it just runs `main`.
  *
- * When a rank fails, all end within seconds, and the first failure is what is thrown.
+ * When a rank fails, all end within seconds, and the first failure is what is thrown. After Ctrl-C or SIGTERM, which
+ * are passed on to the ranks, nothing is thrown or started again: the exit status is that of the signal.
  */
 export async function launch(main: () => Promise<void>, options: LaunchOptions = {}): Promise<void> {
   if (isRank()) {
@@ -128,21 +130,23 @@ async function runRanks(settings: Settings, attempt: number): Promise<RunResult>
     const env = Object.fromEntries(Object.entries(placed).map(([name, value]) => [name, String(value)]));
     return new RankProcess(rank, { ...shared, ...env }, join(folder, `rank${rank}.json`), log);
   });
-  let signalled = false;
+  let signalled: NodeJS.Signals | undefined;
   const forward = (signal: NodeJS.Signals): void => {
-    signalled = true;
+    signalled ??= signal;
     for (const rank of ranks) rank.child.kill(signal);
   };
   for (const signal of SIGNALS) process.on(signal, forward);
   const all = Promise.all(ranks.map(({ done }) => done));
   const failed = Promise.race(
-    ranks.map(({ done }) => done.then((code) => (code === 0 ? new Promise<never>(() => {}) : undefined))),
+    ranks.map(({ done }) =>
+      done.then((code) => (wellEnded(code) ? new Promise<never>(() => {}) : undefined)),
+    ),
   );
   try {
     await Promise.race([all, failed]);
     await Promise.race([all, sleep(GRACE, undefined, { ref: false })]);
     for (const rank of ranks) rank.stop();
-    return verdict(ranks, (await all) as (number | null)[], signalled);
+    return verdict(ranks, await all, signalled);
   } finally {
     for (const signal of SIGNALS) process.off(signal, forward);
     rmSync(folder, { recursive: true, force: true });
@@ -150,8 +154,15 @@ async function runRanks(settings: Settings, attempt: number): Promise<RunResult>
 }
 
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
-/** Exit codes of a rank that a signal has asked to stop. */
-const STOPPED = [130, 143];
+/**
+ * Exit codes of a rank that was asked to stop and did: by a signal, or (128) because another rank was. One that a
+ * signal has killed has no exit code.
+ */
+const STOPPED = [128, ...SIGNALS.map(signalExitCode)];
+
+function wellEnded(code: number | null): boolean {
+  return code === 0 || (code !== null && STOPPED.includes(code));
+}
 
 /** A rank as the launcher sees it. */
 class RankProcess {
@@ -218,23 +229,27 @@ class RankProcess {
 
 const KILLED = ' (by somebody, or by the system for want of memory)';
 
+/** @param signal what the launcher was told to end by: then nothing the ranks did is a reason to start them again */
 function verdict(
   ranks: readonly RankProcess[],
   codes: readonly (number | null)[],
-  signalled: boolean,
+  signal: NodeJS.Signals | undefined,
 ): RunResult {
-  const fine = (code: number | null): boolean =>
-    code === 0 || (signalled && code !== null && STOPPED.includes(code));
-  if (codes.every(fine)) return { exitCode: Math.max(...codes.map(Number)) };
-  const failures = ranks.filter((_, i) => !fine(codes[i]!)).map((rank) => rank.failure());
+  const obeyed = ({ child }: RankProcess): boolean => signal !== undefined && child.signalCode === signal;
+  const failures = ranks
+    .filter((rank, i) => !wellEnded(codes[i]!) && !obeyed(rank))
+    .map((rank) => rank.failure());
   // Whoever only suffered from another's end is no cause, even if it was quicker to say so.
   const [first] = failures.sort((a, b) => Number(a.secondary) - Number(b.secondary) || a.time - b.time);
-  const { rank, message } = first!;
-  const log = ranks.find((each) => each.rank === rank)?.log;
-  return {
-    exitCode: 1,
-    failure: `rank ${rank} failed: ${message}${log ? ` (its output: ${resolve(log)})` : ''}`,
-  };
+  const highest = Math.max(...codes.map((code) => code ?? 1));
+  const exitCode = signal === undefined || highest === 0 ? highest : signalExitCode(signal);
+  if (first === undefined) return { exitCode };
+  const log = ranks.find(({ rank }) => rank === first.rank)?.log;
+  const output = log ? ` (its output: ${resolve(log)})` : '';
+  const failure = `rank ${first.rank} failed: ${first.message}${output}`;
+  if (signal === undefined) return { exitCode, failure };
+  if (!first.secondary) logger.warn(failure);
+  return { exitCode };
 }
 
 /** What all ranks of this machine are told alike. */

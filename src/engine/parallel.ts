@@ -78,3 +78,31 @@ export async function gatherRandomStates(loader: {
   const rng = torch.getRngState().toTypedArray() as Uint8Array;
   return dist.gatherObject<OwnState>({ rng, transforms: loader.state().transforms });
 }
+
+/** Where a process begins to train. */
+export interface Start {
+  /** From a checkpoint. */
+  resuming: boolean;
+  /** From 0. */
+  epoch: number;
+  iterInEpoch: number;
+}
+
+/**
+ * Called by all processes with where they are to begin. Throws in all of them, naming a rank that differs from rank
+ * 0: each looks for the checkpoint itself, and machines may see different folders under one name.
+ */
+export async function checkSameStart(own: Start, outputDir: string): Promise<void> {
+  const all = (await dist.allGatherObject(own)).map(describeStart);
+  const rank = all.findIndex((start) => start !== all[0]);
+  if (rank < 0) return;
+  throw new Error(
+    `rank ${rank} ${all[rank]}, but rank 0 ${all[0]}: OUTPUT_DIR (${outputDir}) must be a folder that all ranks share`,
+  );
+}
+
+function describeStart({ resuming, epoch, iterInEpoch }: Start): string {
+  return resuming
+    ? `would resume at epoch ${epoch}, iteration ${iterInEpoch} of it`
+    : 'has no checkpoint to resume from';
+}

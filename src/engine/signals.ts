@@ -4,7 +4,10 @@ import type { TrainerBase } from './train-loop.js';
 
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 
-/** The exit status that shells expect of a process ended by a signal (SIGINT: 130). */
+/**
+ * The exit status that shells expect of a process ended by a signal (SIGINT: 130); 128 for another reason, as when
+ * another rank was asked to stop.
+ */
 export function signalExitCode(signal: string): number {
   return 128 + (constants.signals[signal as keyof typeof constants.signals] ?? 0);
 }

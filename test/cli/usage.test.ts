@@ -78,6 +78,7 @@ const wrong: [args: string[], message: RegExp][] = [
   ],
   [['train', '--config-file', demo, '--num-gpus', '0'], /--num-gpus and --num-machines are at least 1/],
   [['train', '--config-file', demo, '--machine-rank', '1'], /--machine-rank 1 of 1 machines/],
+  [['train', '--config-file', demo, '--lost-after', '4'], /--lost-after 4 is too short: at least 5 seconds/],
   [['train', '--config-file', demo, '--seed', '-1'], /expected a whole number/],
   [['train', '--config-file', demo, '--eval-only'], /--eval-only needs weights/],
   [

@@ -55,6 +55,12 @@ async function gone(folder: string): Promise<void> {
   assert.deepEqual(pids(folder).map(alive), [false, false]);
 }
 
+async function begun(folder: string): Promise<void> {
+  for (let i = 0; i < 200 && ![0, 1].every((rank) => existsSync(join(folder, `rank${rank}.json`))); i++)
+    await sleep(100);
+  await sleep(100);
+}
+
 describe('launch', { concurrency: 2 }, () => {
   it('runs the program in each rank, and keeps what others than rank 0 print', async (t) => {
     const { folder, ended } = launch(t, 'works');
@@ -98,11 +104,32 @@ describe('launch', { concurrency: 2 }, () => {
     assert.match(stdout, /done after a restart/);
   });
 
+  it('lets ranks that are asked to stop take their time, and starts none again', async (t) => {
+    const { child, folder, ended } = launch(t, 'stops');
+    await begun(folder);
+    child.kill('SIGINT');
+    const { code, stdout, stderr } = await ended;
+    assert.equal(code, 130, stderr);
+    assert.doesNotMatch(stdout + stderr, /failed|restart/);
+    assert.deepEqual(
+      [0, 1].map((rank) => existsSync(join(folder, `saved${rank}`))),
+      [true, true],
+    );
+  });
+
+  it('takes ranks that a signal to itself has ended for no failure', async (t) => {
+    const { child, folder, ended } = launch(t, 'waits');
+    await begun(folder);
+    child.kill('SIGTERM');
+    const { code, stdout, stderr } = await ended;
+    assert.equal(code, 143, stderr);
+    assert.doesNotMatch(stdout + stderr, /failed|restart/);
+    await gone(folder);
+  });
+
   it('leaves no rank behind when it is killed itself', { skip: process.platform !== 'linux' }, async (t) => {
     const { child, folder, ended } = launch(t, 'waits');
-    for (let i = 0; i < 200 && ![0, 1].every((rank) => existsSync(join(folder, `rank${rank}.json`))); i++)
-      await sleep(100);
-    await sleep(100);
+    await begun(folder);
     child.kill('SIGKILL');
     await ended;
     await gone(folder);

@@ -6,9 +6,11 @@ import * as torch from '../../src/torch/index.js';
 
 const [mode, folder] = process.argv.slice(2) as [string, string];
 const { distributed: dist } = torch;
+const RESTARTED = ['restart', 'stops', 'waits'];
 
 async function main(): Promise<void> {
   torch.setNumThreads(1);
+  const asked = mode === 'stops' && new Promise((stop) => process.once('SIGINT', stop));
   const group = dist.worldGroup();
   writeFileSync(
     join(folder, `rank${group.rank}.json`),
@@ -16,6 +18,15 @@ async function main(): Promise<void> {
   );
   console.log(`output of rank ${group.rank}`);
   await group.barrier();
+  if (asked) {
+    const awake = setInterval(() => {}, 1000); // a handler of signals does not keep a process
+    await asked;
+    clearInterval(awake);
+    // Longer than ranks have to end after a failure.
+    if (group.rank === 0) await new Promise((resolve) => setTimeout(resolve, 7000));
+    writeFileSync(join(folder, `saved${group.rank}`), '');
+    process.exit(group.rank === 0 ? 130 : 128);
+  }
   if (group.rank === 1) {
     if (mode === 'throws') throw new Error('boom');
     if (mode === 'killed' || (mode === 'restart' && !isRestart())) process.kill(process.pid, 'SIGKILL');
@@ -29,7 +40,7 @@ async function main(): Promise<void> {
 }
 
 try {
-  await launch(main, { numGpus: 2, logDir: folder, maxRestarts: mode === 'restart' ? 1 : 0 });
+  await launch(main, { numGpus: 2, logDir: folder, maxRestarts: RESTARTED.includes(mode) ? 1 : 0 });
   console.log(existsSync(join(folder, 'restarted1')) ? 'done after a restart' : 'done');
 } catch (error) {
   console.error((error as Error).message);

@@ -1,5 +1,6 @@
 // A training by launch(): node parallel_train.js OUTPUT_DIR RANKS [KEY VALUE …]
 // KILL_AT=N: rank 1 is killed before iteration N, in the first attempt. STOP_AT=N: rank 1 is asked to stop there.
+// OTHER_DIR: OUTPUT_DIR of rank 1. RESUME: go on from the last checkpoint.
 // PAUSE_AT=N: rank 1 writes the file MARKER there and waits for two seconds. MACHINES, MACHINE_RANK, DIST_URL,
 // LOST_AFTER: of several machines.
 import { writeFileSync } from 'node:fs';
@@ -28,7 +29,7 @@ const [outputDir, ranks, ...overrides] = process.argv.slice(2) as [string, strin
 async function main(): Promise<void> {
   torch.setNumThreads(1);
   const rank = torch.distributed.getRank();
-  const cfg = tinyConfig(outputDir, overrides);
+  const cfg = tinyConfig(rank === 1 ? (process.env.OTHER_DIR ?? outputDir) : outputDir, overrides);
   defaultSetup(cfg, { seed: 5 });
   const trainer = new DefaultTrainer(cfg);
   const losses: number[] = [];

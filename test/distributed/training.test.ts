@@ -31,9 +31,8 @@ describe('training by several processes', () => {
     await writeTinySet(root);
   });
 
-  async function train(name: string, ranks: number, overrides: string[], env = {}): Promise<Note[]> {
-    const folder = join(root, name);
-    const child = spawn(process.execPath, [program, folder, String(ranks), ...overrides], {
+  async function run(name: string, ranks: number, overrides: string[], env = {}): Promise<[number, string]> {
+    const child = spawn(process.execPath, [program, join(root, name), String(ranks), ...overrides], {
       env: { ...process.env, FASTREID_DATASETS: root, OMP_NUM_THREADS: '1', ...env },
       stdio: ['ignore', 'ignore', 'pipe'],
     });
@@ -41,10 +40,15 @@ describe('training by several processes', () => {
     child.stderr.on('data', (data: Buffer) => {
       errors += data.toString();
     });
-    const code = await new Promise((resolve) => child.on('close', resolve));
+    const code = await new Promise<number>((resolve) => child.on('close', resolve));
+    return [code, errors];
+  }
+
+  async function train(name: string, ranks: number, overrides: string[], env = {}): Promise<Note[]> {
+    const [code, errors] = await run(name, ranks, overrides, env);
     assert.equal(code, 0, errors);
     return Array.from({ length: ranks }, (_, rank) =>
-      JSON.parse(readFileSync(join(folder, `note${rank}.json`), 'utf8')),
+      JSON.parse(readFileSync(join(root, name, `note${rank}.json`), 'utf8')),
     );
   }
 
@@ -101,5 +105,15 @@ describe('training by several processes', () => {
       ],
     );
     assert.ok(existsSync(join(root, 'stopped/model_interrupted.pth')));
+  });
+
+  it('refuses to resume when only some ranks see the checkpoint', async () => {
+    const [code, errors] = await run('stopped', 2, [], { RESUME: '1', OTHER_DIR: join(root, 'elsewhere') });
+    assert.notEqual(code, 0);
+    assert.match(
+      errors,
+      /rank 1 has no checkpoint to resume from, but rank 0 would resume at epoch 1, iteration/,
+    );
+    assert.match(errors, /OUTPUT_DIR \(.*\) must be a folder that all ranks share/);
   });
 });
