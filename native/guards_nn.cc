@@ -171,8 +171,8 @@ void SoftmaxBackward(const Given& given) {
   Need(output.dim() == 0 || Wrap(given.integer("dim"), output.dim()) >= 0, "dim is out of range");
 }
 
-// Whether elements lie in the same order. The stride of a dimension of one is never used, and convolutions choose it
-// freely: the gradient of a 1 × 1 weight has another one than the weight.
+// Whether elements lie in the same order. The stride of a dimension of one is never used, and convolutions
+// choose it freely: the gradient of a 1 × 1 weight has another one than the weight.
 bool SameLayout(const at::Tensor& a, const at::Tensor& b) {
   if (!SameSizes(a, b)) return false;
   for (int64_t dim = 0; dim < a.dim(); ++dim) {
