@@ -1,11 +1,12 @@
 import type { Config } from '../config/index.js';
-import { buildTransforms, type ImageSource, loadProcessed, Rng } from '../data/index.js';
+import type { ImageSource } from '../data/index.js';
 import { logger } from '../logger.js';
 import { applyMemoryFormat, buildModel, deploy, type MetaArch } from '../modeling/index.js';
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
 import { Checkpointer } from './checkpoint.js';
 import { resolveDevice } from './default-setup.js';
+import { imageBatches } from './image-batches.js';
 
 export interface PredictorOptions {
   /** Bring the model to its deploy form: the same features but for rounding, sooner (RepVGG). Default false. */
@@ -66,27 +67,19 @@ export class DefaultPredictor {
   async embed(images: readonly ImageSource[], options: EmbedOptions = {}): Promise<Tensor> {
     if (images.length === 0) throw new Error('embed: there are no images');
     const { batchSize = this.cfg.TEST.IMS_PER_BATCH, onProgress } = options;
-    const { size, draw } = buildTransforms(this.cfg, false);
-    const rng = new Rng(0); // preparing for evaluation draws nothing
-    const { NUM_WORKERS: workers } = this.cfg.DATALOADER;
     let out: Tensor | undefined;
+    let done = 0;
     try {
-      for (let from = 0; from < images.length; from += batchSize) {
-        const some = images.slice(from, from + batchSize);
-        const programs = some.map(() => draw(rng));
-        const batch = await loadProcessed(some, programs, size, { workers });
-        try {
-          out = torch.scope(() => {
-            const features = this.call(batch);
-            // One piece of memory for all, as pieces joined at the end would need it twice.
-            const whole = out ?? torch.empty([images.length, features.shape[1]]).keep();
-            whole.narrow(0, from, some.length).copy_(features);
-            return whole;
-          });
-        } finally {
-          batch.dispose();
-        }
-        onProgress?.(from + some.length, images.length);
+      for await (const { batch, sources } of imageBatches(this, images, { batchSize })) {
+        out = torch.scope(() => {
+          const features = this.call(batch);
+          // One piece of memory for all, as pieces joined at the end would need it twice.
+          const whole = out ?? torch.empty([images.length, features.shape[1]]).keep();
+          whole.narrow(0, done, sources.length).copy_(features);
+          return whole;
+        });
+        done += sources.length;
+        onProgress?.(done, images.length);
       }
       return out!;
     } catch (error) {
