@@ -2,36 +2,21 @@ import { ConfigError } from './errors.js';
 import { type Config, getCfg } from './global.js';
 import { repr } from './pyvalue.js';
 
-/**
- * What FastReID's keys ask for and this version cannot do yet. Files that use these keys load; building something
- * from them is refused, key by key, until the line here can go. Parameters of a feature that is switched off
- * (`TEST.RERANK.K1` while `TEST.RERANK.ENABLED` is False) do no harm and are not refused.
- */
-interface Gap {
-  readonly key: string;
-  /** Whether the value asks for what is missing. */
-  readonly asks: (value: unknown) => boolean;
-  readonly what: string;
-}
-
-/** One key that asks for what is not there yet. */
+/** One key whose value cannot be used. */
 export interface Refusal {
   readonly key: string;
   readonly message: string;
 }
 
 /**
- * Names, parted by blanks, that FastReID knows and we do not yet. Names that neither knows are left to the
- * registries, which users extend.
+ * PyTorch's optimizers that cannot train a network here, nor in FastReID, which would take any name. Names that
+ * PyTorch does not know either are left to the registry, which users extend.
  */
-function names(text: string): Gap['asks'] {
-  const missing = text.trim().split(/\s+/);
-  return (value) => (Array.isArray(value) ? value : [value]).some((name) => missing.includes(name));
-}
-
-const OPTIMIZERS = names('Adafactor LBFGS Muon SparseAdam');
-
-const GAPS: readonly Gap[] = [{ key: 'SOLVER.OPT', asks: OPTIMIZERS, what: 'this optimizer' }];
+const UNFIT_OPTIMIZERS: Readonly<Record<string, string>> = {
+  LBFGS: 'it computes the loss several times a step',
+  Muon: 'it takes matrices only, neither biases nor convolutions',
+  SparseAdam: 'it takes sparse gradients only',
+};
 
 const COMPAT_MODES = ['', 'fastreid'];
 
@@ -43,9 +28,10 @@ function refusal(key: string, cfg: Config, defaults: Config): string | undefined
   if (key === 'COMPAT' && !COMPAT_MODES.includes(String(value))) {
     return `COMPAT is ${shown}, but can only be empty or "fastreid"`;
   }
-  const gap = GAPS.find((one) => one.key === key);
-  if (!gap?.asks(value)) return undefined;
-  return `${key} is ${shown}, which is not there yet: ${gap.what} (${way})`;
+  const reason = key === 'SOLVER.OPT' ? UNFIT_OPTIMIZERS[String(value)] : undefined;
+  return reason === undefined
+    ? undefined
+    : `${key} is ${shown}, which cannot train a network: ${reason} (${way})`;
 }
 
 /** Keys of a configuration that ask for what this version cannot do, in the order of the tree. */

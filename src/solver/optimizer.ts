@@ -13,10 +13,24 @@ export type OptimizerBuilder = (groups: GroupOptions[], cfg: Config) => torch.op
 /** Names that `SOLVER.OPT` may use. */
 export const OPTIMIZER_REGISTRY = new Registry<OptimizerBuilder>('optimizer');
 
-const { Adadelta, Adagrad, Adam, Adamax, AdamW, ASGD, NAdam, RAdam, RMSprop, Rprop, SGD } = torch.optim;
+const { Adadelta, Adafactor, Adagrad, Adam, Adamax, AdamW, ASGD, NAdam, RAdam, RMSprop, Rprop, SGD } =
+  torch.optim;
 
 // As in FastReID, no settings but SGD's can be chosen: rates and decays come with the groups.
-for (const Class of [Adadelta, Adagrad, Adam, Adamax, AdamW, ASGD, Lamb, NAdam, RAdam, RMSprop, Rprop]) {
+for (const Class of [
+  Adadelta,
+  Adafactor,
+  Adagrad,
+  Adam,
+  Adamax,
+  AdamW,
+  ASGD,
+  Lamb,
+  NAdam,
+  RAdam,
+  RMSprop,
+  Rprop,
+]) {
   OPTIMIZER_REGISTRY.register(Class.name, (groups, cfg) => new Class(groups, { lr: cfg.SOLVER.BASE_LR }));
 }
 OPTIMIZER_REGISTRY.register('SGD', (groups, { SOLVER }) => {

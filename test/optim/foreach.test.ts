@@ -13,6 +13,7 @@ type Make = new (params: torch.optim.Params, options: Options) => torch.optim.Op
 
 const KINDS: Record<string, Make> = {
   Adadelta: optim.Adadelta,
+  Adafactor: optim.Adafactor,
   Adagrad: optim.Adagrad,
   Adamax: optim.Adamax,
   ASGD: optim.ASGD,
@@ -66,6 +67,9 @@ const runs: Run[] = [
   { kind: 'Adadelta' },
   { kind: 'Adadelta', options: { lr: 0.5, rho: 0.5, weight_decay: 0.1 }, gaps: true },
   { kind: 'Adadelta', options: { maximize: true, eps: 1e-3 }, split: true },
+  { kind: 'Adafactor' },
+  { kind: 'Adafactor', options: { lr: 0.5, beta2_decay: -0.5, weight_decay: 0.1, d: 2 }, gaps: true },
+  { kind: 'Adafactor', options: { eps: [1e-2, 0.1], maximize: true }, split: true },
   { kind: 'Rprop' },
   { kind: 'Rprop', options: { lr: 0.1, etas: [0.3, 1.5], step_sizes: [0.05, 0.2] }, gaps: true },
   { kind: 'Rprop', options: { maximize: true }, split: true },
@@ -278,6 +282,9 @@ test('options out of range are refused by name', () => {
     ['RMSprop', { weight_decay: -1 }, /RMSprop: invalid weight_decay/],
     ['Adadelta', { rho: 1.5 }, /Adadelta: invalid rho: 1\.5/],
     ['Rprop', { etas: [1.1, 1.2] }, /Rprop: invalid etas: 1\.1, 1\.2/],
+    ['Adafactor', { beta2_decay: 0.1 }, /Adafactor: beta2Decay must be at most 0, got 0\.1/],
+    ['Adafactor', { d: 0.5 }, /Adafactor: d must be at least 1, got 0\.5/],
+    ['Adafactor', { eps: [-1, 0] }, /Adafactor: invalid eps\[0\]: -1/],
   ];
   for (const [kind, options, message] of refused) assert.throws(() => make(kind, [w], options), message);
 });

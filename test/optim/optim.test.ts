@@ -413,7 +413,7 @@ test('a state dict that does not fit changes nothing', () => {
   assert.throws(() => load(3), /expected a map or an object/);
   assert.throws(
     () => load({ state: { 0: { exp_avg: torch.ones([3]) } }, param_groups: [good] }),
-    /state of parameter 0: 'exp_avg' has shape \[3\], its parameter \[2\]/,
+    /state of parameter 0: 'exp_avg' has shape \[3\], not \[2\] as for a parameter of \[2\]/,
   );
   assert.equal(optimizer.paramGroups[0]!.lr, 1e-3);
 });

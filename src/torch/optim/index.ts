@@ -1,4 +1,5 @@
 export { Adadelta, type AdadeltaGroup, type AdadeltaOptions } from './adadelta.js';
+export { Adafactor, type AdafactorGroup, type AdafactorOptions } from './adafactor.js';
 export { Adagrad, type AdagradGroup, type AdagradOptions } from './adagrad.js';
 export { Adam, type AdamGroup, type AdamOptions, AdamW } from './adam.js';
 export { Adamax, type AdamaxGroup, type AdamaxOptions } from './adamax.js';

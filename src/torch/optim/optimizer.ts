@@ -79,6 +79,11 @@ export abstract class Optimizer<G extends ParamGroup = ParamGroup> {
     return 'cpu';
   }
 
+  /** Shape of a parameter's state that is no scalar. */
+  protected stateShape(_name: string, param: Tensor): readonly number[] {
+    return param.shape;
+  }
+
   /**
    * Adds parameters with hyper-parameters of their own; those not given are the optimizer's.
    * @throws when a parameter is not a leaf tensor or is in the optimizer already
@@ -158,9 +163,10 @@ export abstract class Optimizer<G extends ParamGroup = ParamGroup> {
    * @throws when the number of groups, or of parameters of one, differs
    */
   loadStateDict(state: unknown): void {
-    const loaded = loadOptimizerState(state, this.paramGroups, this.constructor.name, (param, group) =>
-      this.scalarDevice(param, group as G),
-    );
+    const loaded = loadOptimizerState(state, this.paramGroups, this.constructor.name, {
+      scalarDevice: (param, group) => this.scalarDevice(param, group as G),
+      shapeOf: (name, param) => this.stateShape(name, param),
+    });
     this.state.clear();
     for (const [param, entry] of loaded.state) this.state.set(param, entry);
     loaded.groups.forEach((saved, i) => {

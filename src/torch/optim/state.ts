@@ -35,7 +35,7 @@ export function packState(
 }
 
 /** What PyTorch keeps as tuples. */
-const TUPLES = new Set(['betas', 'etas', 'step_sizes']);
+const TUPLES = new Set(['betas', 'eps', 'etas', 'step_sizes']);
 
 function asTuple(value: unknown): unknown {
   return Array.isArray(value) ? new PyTuple(...value) : value;
@@ -47,15 +47,20 @@ export interface LoadedState {
   groups: Record<string, unknown>[];
 }
 
-/** Where scalar state of a parameter of a loaded group goes. */
-type ScalarDevice = (param: Tensor, group: Record<string, unknown>) => DeviceLike;
+/** How an optimizer keeps its state. */
+export interface StateForm {
+  /** Where scalar state of a parameter of a loaded group goes. */
+  scalarDevice: (param: Tensor, group: Record<string, unknown>) => DeviceLike;
+  /** Shape of other state. */
+  shapeOf: (name: string, param: Tensor) => readonly number[];
+}
 
 /** Checks a state dict against the groups and copies it; nothing is changed on an error. */
 export function loadOptimizerState(
   source: unknown,
   groups: readonly ParamGroup[],
   who: string,
-  scalarDevice: ScalarDevice,
+  { scalarDevice, shapeOf }: StateForm,
 ): LoadedState {
   const top = entriesOf(source, `${who}.loadStateDict`);
   const savedGroups = top.get('param_groups');
@@ -92,7 +97,7 @@ export function loadOptimizerState(
     const { param, group } = found;
     const where = `${who}.loadStateDict: state of parameter ${number}`;
     const device = scalarDevice(param, loadedGroups[group] as Record<string, unknown>);
-    state.set(param, copyEntry(entriesOf(entry, where), param, device, where));
+    state.set(param, copyEntry(entriesOf(entry, where), param, { device, shapeOf }, where));
   }
   return { state, groups: loadedGroups };
 }
@@ -100,7 +105,7 @@ export function loadOptimizerState(
 function copyEntry(
   entry: Map<unknown, unknown>,
   param: Tensor,
-  device: DeviceLike,
+  { device, shapeOf }: { device: DeviceLike } & Pick<StateForm, 'shapeOf'>,
   where: string,
 ): ParamState {
   const copy: ParamState = {};
@@ -108,7 +113,8 @@ function copyEntry(
     const name = String(key);
     const isScalar = value instanceof Tensor && value.dim() === 0 && param.dim() > 0;
     if (name === 'step' || isScalar) copy[name] = scalarTensor(value, device, `${where}: '${name}'`);
-    else if (value instanceof Tensor) copy[name] = likeParam(value, param, `${where}: '${name}'`);
+    else if (value instanceof Tensor)
+      copy[name] = likeParam(value, param, shapeOf(name, param), `${where}: '${name}'`);
     else if (value !== null && value !== undefined) copy[name] = value;
   }
   return copy;
@@ -125,13 +131,17 @@ function scalarTensor(value: unknown, device: DeviceLike, where: string): Tensor
  * A copy with the dtype, device and memory layout of the parameter: the fused kernels walk through
  * parameter, gradient and state side by side in memory.
  */
-function likeParam(value: Tensor, param: Tensor, where: string): Tensor {
-  const { shape } = value;
-  const expected = param.shape;
-  if (shape.length === expected.length && shape.every((n, i) => n === expected[i])) {
-    return noGrad(() => zeros_like(param).copy_(value).keep());
+function likeParam(value: Tensor, param: Tensor, expected: readonly number[], where: string): Tensor {
+  if (!equal(value.shape, expected)) {
+    const shapes = [value.shape, expected, param.shape].map((shape) => `[${shape.join(', ')}]`);
+    throw new Error(`${where} has shape ${shapes[0]}, not ${shapes[1]} as for a parameter of ${shapes[2]}`);
   }
-  throw new Error(`${where} has shape [${shape.join(', ')}], its parameter [${expected.join(', ')}]`);
+  const empty = equal(expected, param.shape) ? zeros_like(param) : param.new_zeros([...expected]);
+  return noGrad(() => empty.copy_(value).keep());
+}
+
+function equal(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((n, i) => n === b[i]);
 }
 
 /** The entries of a Map or of a plain object. */
