@@ -1,4 +1,4 @@
-import { type MetaArch, setStatisticsGroup } from '../modeling/index.js';
+import { type MetaArch, setBatchGroup } from '../modeling/index.js';
 import * as torch from '../torch/index.js';
 import type { StepFigures, TrainableModel } from './simple-trainer.js';
 
@@ -32,7 +32,10 @@ export class Parallel<B> {
   constructor(model: MetaArch, stop: (reason: string) => void) {
     this.#stop = stop;
     const group = dist.worldGroup();
-    setStatisticsGroup(model, { gather: (tensor) => torch.stack(group.allGather(tensor).wait()) });
+    setBatchGroup(model, {
+      rank: group.rank,
+      gather: (tensor) => torch.stack(group.allGather(tensor).wait()),
+    });
     const ddp = new dist.DistributedDataParallel<[B], ReturnType<TrainableModel<B>['call']>>(model as never, {
       broadcastBuffers: false,
     });

@@ -39,11 +39,13 @@ export { buildShuffleNetV2, ShuffleNetV2, type ShuffleNetV2Options } from './bac
 export { buildDinov2, buildPlainVit } from './backbones/timm_vit.js';
 export { VisionTransformer, type VisionTransformerOptions } from './backbones/vision_transformer.js';
 export { buildVit } from './backbones/vit.js';
+export { setBatchGroup } from './batch_group.js';
 export type { Builder, Log } from './build.js';
 export { type Deployable, deploy } from './deploy.js';
 export { buildHeads, type Head, type HeadOutputs, REID_HEADS_REGISTRY } from './heads/build.js';
 export { ClasHead } from './heads/clas_head.js';
 export { EmbeddingHead, type EmbeddingHeadOptions } from './heads/embedding_head.js';
+export type { BatchGroup } from './layers/batch_group.js';
 export {
   ArcSoftmax,
   CircleSoftmax,
@@ -64,10 +66,8 @@ export {
   NORM_REGISTRY,
   type NormLayer,
   type NormOptions,
-  type StatisticsGroup,
   SyncBatchNorm,
   setNormSplits,
-  setStatisticsGroup,
 } from './layers/norm.js';
 export { POOLING_REGISTRY, type PoolLayer } from './layers/pooling.js';
 export { SplitAttentionConv2d, type SplitAttentionOptions } from './layers/split_attention.js';

@@ -76,6 +76,20 @@ describe('training by several processes', () => {
     }
   });
 
+  it('fills the memory of MoCo with the features of all', async () => {
+    const moco = [...PLAIN, 'MODEL.META_ARCHITECTURE', 'MoCo', 'MODEL.QUEUE_SIZE', '16'];
+    const [one] = await train('moco1', 1, moco);
+    const [two] = await train('moco2', 2, moco);
+    const worst = Math.max(...two!.losses.map((loss, i) => Math.abs(loss - one!.losses[i]!)));
+    assert.ok(worst < 1e-4, `${one!.losses}; ${two!.losses}`);
+    // The images of a batch of four, which processes divide in turns: by batch, in any order.
+    const memory = async (name: string): Promise<unknown[]> => {
+      const labels = (await weights(name)).find(([key]) => key.endsWith('queue_label'))![1] as number[][];
+      return [0, 4, 8, 12].map((at) => labels[0]!.slice(at, at + 4).sort());
+    };
+    assert.deepEqual(await memory('moco2'), await memory('moco1'));
+  });
+
   it('goes on after a killed rank as if nothing had happened', async () => {
     const whole = await train('whole', 2, []);
     const broken = await train('broken', 2, [], { KILL_AT: '6' });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { buildModel, FeatureMemory, MoCo } from '../../src/modeling/index.js';
+import { buildModel, FeatureMemory, MoCo, setBatchGroup } from '../../src/modeling/index.js';
 import * as torch from '../../src/torch/index.js';
 import { deviation } from '../support/closeness.js';
 import { fill, fillModel, images } from '../support/fill.js';
@@ -117,64 +117,122 @@ test('a row without any positive, or without any negative, adds nothing', () => 
 const REFERENCE = `
 import json, sys, torch
 from torch.nn import functional as F
-asked = json.load(sys.stdin)
 torch.set_num_threads(1)
-queue, labels, start, answer = torch.tensor(asked["queue"]), torch.zeros(asked["size"], dtype=torch.long), 0, []
-for features, targets in asked["batches"]:
-    x, t = torch.tensor(features, requires_grad=True), torch.tensor(targets)
-    unit = F.normalize(x)
-    columns = (start + torch.arange(len(x))) % asked["size"]
-    queue[:, columns], labels[columns] = unit.detach().T, t
-    start = (start + len(x)) % asked["size"]
-    same = t[:, None] == labels[None, :]
-    own = F.one_hot(torch.arange(len(x)) if asked["self"] == "first" else columns, asked["size"])
-    positive, negative = (same & (own == 0)).float(), (~same).float()
-    cosines = unit @ queue
-    p = -32 * (cosines * positive) - 99999999.0 * (1 - positive)
-    n = 32 * (cosines * negative + 0.25) - 99999999.0 * (1 - negative)
-    loss = F.softplus(p.logsumexp(1) + n.logsumexp(1)).mean()
-    loss.backward()
-    answer.append({"loss": loss.item(), "grad": x.grad.tolist()})
-print(json.dumps({"steps": answer, "queue": queue.tolist(), "labels": labels.tolist()}))
+def run(asked, self, ranks):
+    size = asked["size"]
+    queue, labels, start, answer = torch.tensor(asked["queue"]), torch.zeros(size, dtype=torch.long), 0, []
+    for features, targets in asked["batches"]:
+        x, t = torch.tensor(features, requires_grad=True), torch.tensor(targets)
+        unit = F.normalize(x)
+        columns = (start + torch.arange(len(x))) % size
+        queue[:, columns], labels[columns] = unit.detach().T, t
+        start = (start + len(x)) % size
+        losses = []
+        for part in torch.arange(len(x)).chunk(ranks):
+            same = t[part, None] == labels[None, :]
+            own = F.one_hot(torch.arange(len(part)) if self == "first" else columns[part], size)
+            positive, negative = (same & (own == 0)).float(), (~same).float()
+            cosines = unit[part] @ queue
+            p = -32 * (cosines * positive) - 99999999.0 * (1 - positive)
+            n = 32 * (cosines * negative + 0.25) - 99999999.0 * (1 - negative)
+            losses.append(F.softplus(p.logsumexp(1) + n.logsumexp(1)).mean())
+        sum(losses).backward()
+        answer.append({"losses": [loss.item() for loss in losses], "grad": x.grad.tolist()})
+    return {"steps": answer, "queue": queue.tolist(), "labels": labels.tolist()}
+asked = json.load(sys.stdin)
+print(json.dumps({f"{self} {ranks}": run(asked, self, ranks) for self in ("written", "first") for ranks in (1, 2)}))
 `;
+
+interface Expected {
+  steps: { losses: number[]; grad: number[][] }[];
+  queue: number[][];
+  labels: number[];
+}
+
+const BATCHES = [
+  [0, 0, 1, 1],
+  [1, 2, 1, 2],
+  [3, 3, 3, 3],
+  [0, 1, 2, 3],
+  [2, 2, 0, 0],
+].map((targets, i) => ({ features: fill(`memory ${i}`, [4, 6]), targets }));
+
+const SIZE = 10;
+
+/** A memory that begins as the reference's. */
+function begun(self: 'written' | 'first'): FeatureMemory {
+  const memory = new FeatureMemory({ dim: 6, size: SIZE, self });
+  memory.queue.copy_(fill('queue', [6, SIZE]));
+  return memory;
+}
+
+let answers: Record<string, Expected> | undefined;
+
+function reference(self: string, ranks: number): Expected {
+  answers ??= runPython<Record<string, Expected>>(REFERENCE, {
+    queue: begun('first').queue.toArray(),
+    size: SIZE,
+    batches: BATCHES.map(({ features, targets }) => [features.toArray(), targets]),
+  });
+  return answers[`${self} ${ranks}`];
+}
 
 test('losses, gradients and the queue have the bits of PyTorch’s', {
   skip: pythonTorch() ? false : pythonTorchMissing,
 }, () => {
   torch.setNumThreads(1);
   for (const self of ['written', 'first'] as const) {
-    const size = 10;
-    const memory = new FeatureMemory({ dim: 6, size, self });
-    const queue = memory.queue.toArray();
-    const batches = [0, 1, 2, 3, 4].map((i) => ({
-      features: fill(`memory ${i}`, [4, 6]),
-      targets: [
-        [0, 0, 1, 1],
-        [1, 2, 1, 2],
-        [3, 3, 3, 3],
-        [0, 1, 2, 3],
-        [2, 2, 0, 0],
-      ][i],
-    }));
-    const asked = batches.map(({ features, targets }) => [features.toArray(), targets]);
-    const expected = runPython<{
-      steps: { loss: number; grad: number[][] }[];
-      queue: number[][];
-      labels: number[];
-    }>(REFERENCE, { queue, size, self, batches: asked });
-    for (const [i, { features, targets }] of batches.entries()) {
-      features.requiresGrad_();
-      const loss = memory.call(features, ids(...targets));
+    const memory = begun(self);
+    const expected = reference(self, 1);
+    for (const [i, { features, targets }] of BATCHES.entries()) {
+      const x = features.clone().requiresGrad_();
+      const loss = memory.call(x, ids(...targets));
       loss.backward();
-      assert.equal(loss.item(), expected.steps[i].loss, `${self} ${i}`);
-      assert.equal(
-        deviation(features.grad as torch.Tensor, torch.tensor(expected.steps[i].grad)),
-        0,
-        `${self} ${i}`,
-      );
+      const { losses, grad } = expected.steps[i];
+      assert.equal(loss.item(), losses[0], `${self} ${i}`);
+      assert.equal(deviation(x.grad as torch.Tensor, torch.tensor(grad)), 0, `${self} ${i}`);
     }
     assert.deepEqual(memory.queue.toArray(), expected.queue);
     assert.deepEqual(labels(memory), expected.labels);
+  }
+});
+
+/** A batch as two processes have it, which find what the other gives: features and targets of each. */
+function asTwo(memories: FeatureMemory[], x: torch.Tensor, targets: number[]): number[] {
+  const unit = x.detach().div(x.detach().pow(2).sum([1], true).sqrt());
+  const whole = [unit.view([2, 2, -1]), ids(...targets).view([2, 2])];
+  return memories.map((memory, rank) => {
+    let call = 0;
+    const gather = (own: torch.Tensor): torch.Tensor => {
+      const all = whole[call++];
+      assert.ok(deviation(own, all.select(0, rank)) < 1e-6);
+      return all;
+    };
+    setBatchGroup(memory, { rank, gather });
+    const loss = memory.call(x.narrow(0, 2 * rank, 2), ids(...targets.slice(2 * rank, 2 * rank + 2)));
+    loss.backward();
+    return Number(loss.item());
+  });
+}
+
+test('processes remember the features of all, as FastReID’s gather', {
+  skip: pythonTorch() ? false : pythonTorchMissing,
+}, () => {
+  for (const self of ['written', 'first'] as const) {
+    const memories = [begun(self), begun(self)];
+    const expected = reference(self, 2);
+    for (const [i, { features, targets }] of BATCHES.entries()) {
+      const x = features.clone().requiresGrad_();
+      const losses = asTwo(memories, x, targets);
+      for (const [rank, loss] of losses.entries()) {
+        assert.ok(Math.abs(loss - expected.steps[i].losses[rank]) < 1e-5, `${self}, step ${i}, rank ${rank}`);
+      }
+      assert.ok(deviation(x.grad as torch.Tensor, torch.tensor(expected.steps[i].grad)) < 1e-5);
+    }
+    for (const memory of memories) {
+      assert.ok(deviation(memory.queue, torch.tensor(expected.queue)) < 1e-6);
+      assert.deepEqual(labels(memory), expected.labels);
+    }
   }
 });
 

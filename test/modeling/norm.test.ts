@@ -1,16 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
+  type BatchGroup,
   BatchNorm,
   buildModel,
   FrozenBatchNorm,
   GhostBatchNorm,
   getNorm,
   NORM_REGISTRY,
-  type StatisticsGroup,
   SyncBatchNorm,
+  setBatchGroup,
   setNormSplits,
-  setStatisticsGroup,
 } from '../../src/modeling/index.js';
 import * as torch from '../../src/torch/index.js';
 import { assertWithin, deviation } from '../support/closeness.js';
@@ -121,7 +121,8 @@ test('syncBN: the statistics and gradients are those of all processes', () => {
       const layer = new SyncBatchNorm(6);
       fillModel(layer, 1);
       let call = 0;
-      const group: StatisticsGroup = {
+      const group: BatchGroup = {
+        rank,
         gather(own) {
           given[rank][call] = own.clone().keep();
           const all = given.map((tensors, other) => (other === rank ? own : (tensors[call] ?? own)));
@@ -129,7 +130,7 @@ test('syncBN: the statistics and gradients are those of all processes', () => {
           return torch.stack(all);
         },
       };
-      setStatisticsGroup(layer, group);
+      setBatchGroup(layer, group);
       found[rank] = step(layer, x.narrow(0, start, length), weights.narrow(0, start, length));
       found[rank].set('running_mean', layer.running_mean as Tensor);
       found[rank].set('running_var', layer.running_var as Tensor);
@@ -153,12 +154,12 @@ test('syncBN: the statistics and gradients are those of all processes', () => {
 
 test('syncBN: the neck may keep its shift, and evaluation asks nobody', () => {
   const layer = new SyncBatchNorm(4, { freezeBias: true });
-  setStatisticsGroup(layer, { gather: (own) => own.unsqueeze(0) });
+  setBatchGroup(layer, { rank: 0, gather: (own) => own.unsqueeze(0) });
   const x = torch.randn([3, 4, 2, 2]);
   layer.call(x).sum().backward();
   assert.equal(layer.bias?.grad, null);
   assert.ok(layer.weight?.grad);
-  setStatisticsGroup(layer, { gather: () => assert.fail('asked') });
+  setBatchGroup(layer, { rank: 0, gather: () => assert.fail('asked') });
   layer.eval().call(x);
 });
 

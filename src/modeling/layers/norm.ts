@@ -6,7 +6,7 @@ import { SyncBatchNorm } from './sync_batch_norm.js';
 
 export { BatchNorm, GhostBatchNorm, type NormOptions, setNormSplits } from './batch_norm.js';
 export { FrozenBatchNorm } from './frozen_batch_norm.js';
-export { type StatisticsGroup, SyncBatchNorm, setStatisticsGroup } from './sync_batch_norm.js';
+export { SyncBatchNorm } from './sync_batch_norm.js';
 
 /** A normalisation layer over the channels of an image batch `[N, C, H, W]`. */
 export type NormLayer = new (channels: number, options?: NormOptions) => torch.nn.Module;

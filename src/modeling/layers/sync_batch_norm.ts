@@ -1,17 +1,9 @@
 import type { FunctionContext } from '../../torch/autograd.js';
 import * as torch from '../../torch/index.js';
+import type { BatchGroup } from './batch_group.js';
 import { BatchNorm } from './batch_norm.js';
 
 type Tensor = torch.Tensor;
-
-/** The processes that train together, as far as SyncBatchNorm needs them. */
-export interface StatisticsGroup {
-  /**
-   * The tensors of one shape that every process gives, stacked by rank along a new first dimension. Every process
-   * calls it for the same layers in the same order.
-   */
-  gather(tensor: Tensor): Tensor;
-}
 
 /**
  * Batch normalisation by the statistics of the whole batch of all processes. State and numbers are those of
@@ -19,7 +11,7 @@ export interface StatisticsGroup {
  */
 export class SyncBatchNorm extends BatchNorm {
   /** Whose batches are normalised together; null: this process's alone. */
-  group: StatisticsGroup | null = null;
+  group: BatchGroup | null = null;
 
   protected override forward(input: Tensor): Tensor {
     const { group, running_mean, running_var } = this;
@@ -59,7 +51,7 @@ const REDUCED = [0, 2, 3];
 /** `[channels]` to broadcast along an input `[N, C, H, W]`. */
 const perChannel = (values: Tensor): Tensor => values.view([1, -1, 1, 1]);
 
-function globalStatistics(input: Tensor, group: StatisticsGroup): Statistics {
+function globalStatistics(input: Tensor, group: BatchGroup): Statistics {
   const [n, c, h, w] = input.shape;
   // Sums of half-precision values overflow.
   const wide = input.dtype.itemsize < 4 ? input.float() : input;
@@ -80,22 +72,22 @@ function globalStatistics(input: Tensor, group: StatisticsGroup): Statistics {
 /** `(input − mean) / spread · weight + bias` with given statistics, whose gradients are those of all processes. */
 class Normalisation extends torch.autograd.Function {
   static forward(
-    context: FunctionContext & { group?: StatisticsGroup },
+    context: FunctionContext & { group?: BatchGroup },
     input: Tensor,
     weight: Tensor,
     bias: Tensor,
     { mean, variance, inverseSpread, count }: Statistics & { inverseSpread: Tensor },
     eps: number,
-    group: StatisticsGroup,
+    group: BatchGroup,
   ): Tensor {
     context.saveForBackward(input, weight, mean, inverseSpread, count);
     context.group = group;
     return torch.batch_norm(input, weight, bias, mean, variance, false, 0, eps, true);
   }
 
-  static backward(context: FunctionContext & { group?: StatisticsGroup }, grad: Tensor): (Tensor | null)[] {
+  static backward(context: FunctionContext & { group?: BatchGroup }, grad: Tensor): (Tensor | null)[] {
     const [input, weight, mean, inverseSpread, count] = context.savedTensors;
-    const group = context.group as StatisticsGroup;
+    const group = context.group as BatchGroup;
     return torch.scope(() => {
       const normalised = input.sub(perChannel(mean)).mul_(perChannel(inverseSpread));
       const gradBias = grad.sum(REDUCED);
@@ -111,12 +103,5 @@ class Normalisation extends torch.autograd.Function {
         .mul_(perChannel(weight.mul(inverseSpread)));
       return [gradInput, gradWeight, gradBias, null, null, null];
     });
-  }
-}
-
-/** Lets every SyncBatchNorm in `root` share its statistics with the processes of `group`; null: no longer. */
-export function setStatisticsGroup(root: torch.nn.AnyModule, group: StatisticsGroup | null): void {
-  for (const module of root.modules()) {
-    if (module instanceof SyncBatchNorm) module.group = group;
   }
 }

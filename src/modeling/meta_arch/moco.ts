@@ -2,6 +2,7 @@ import type { Config } from '../../config/index.js';
 import * as torch from '../../torch/index.js';
 import type { Log } from '../build.js';
 import type { HeadOutputs } from '../heads/build.js';
+import type { BatchGroup } from '../layers/batch_group.js';
 import { inFullPrecision } from '../layers/full_precision.js';
 import { normalize } from '../layers/normalize.js';
 import { Baseline, type BaselineOptions } from './baseline.js';
@@ -34,10 +35,13 @@ const EXCLUDED = -99999999;
  *
  * A call with features `[N, dim]` and int64 targets `[N]` first writes them, scaled to length 1, over the oldest
  * ones, and returns the loss, a 0-dimensional tensor. N may be anything up to `size`: the queue wraps around.
+ * Several processes write the features of all, by rank, so that their queues stay the same; all must give equally many.
  */
 export class FeatureMemory extends torch.nn.Module<[Tensor, Tensor], Tensor> {
   readonly size: number;
   readonly dim: number;
+  /** Whose batches are remembered together; null: this process's alone. */
+  group: BatchGroup | null = null;
   readonly #self: 'written' | 'first';
   /** Features of length 1, one a column: `[dim, size]`. */
   declare queue: Tensor;
@@ -80,18 +84,27 @@ export class FeatureMemory extends torch.nn.Module<[Tensor, Tensor], Tensor> {
     return torch.softplus(positives.logsumexp([1]).add(negatives.logsumexp([1]))).mean();
   }
 
-  /** Replaces the oldest features by `unit` and returns the columns, int64 `[N]`, that are the samples themselves. */
+  /**
+   * Replaces the oldest features by those of all processes and returns the columns, int64 `[N]`, that are this one's
+   * samples themselves.
+   */
   #write(unit: Tensor, targets: Tensor): Tensor {
-    const { size, queue, queue_label, queue_ptr } = this;
-    const count = unit.shape[0];
+    const { size, queue, queue_label, queue_ptr, group } = this;
+    const own = unit.shape[0];
     return torch.noGrad(() => {
+      const keys = group?.gather(unit).flatten(0, 1) ?? unit;
+      const ids = group?.gather(targets).flatten(0, 1) ?? targets;
+      const count = keys.shape[0];
+      if (count > size) throw tooSmall(count, size);
       const numbers = torch.arange(count, { device: unit.device });
       // All on the device: asking for the pointer would make the CPU wait for a GPU.
       const columns = numbers.add(queue_ptr).remainder_(size);
-      queue.index_copy_(1, columns, unit.t().to(queue.dtype));
-      queue_label.index_copy_(1, columns, targets.unsqueeze(0).to(queue_label.dtype));
+      queue.index_copy_(1, columns, keys.t().to(queue.dtype));
+      queue_label.index_copy_(1, columns, ids.unsqueeze(0).to(queue_label.dtype));
       queue_ptr.add_(count).remainder_(size);
-      return this.#self === 'written' ? columns : numbers;
+      return this.#self === 'written'
+        ? columns.narrow(0, own * (group?.rank ?? 0), own)
+        : numbers.narrow(0, 0, own);
     });
   }
 
@@ -104,11 +117,6 @@ export class FeatureMemory extends torch.nn.Module<[Tensor, Tensor], Tensor> {
           "MODEL.HEADS.NECK_FEAT must be 'after'",
       );
     }
-    if (count > this.size) {
-      throw new Error(
-        `MoCo: a batch of ${count} images does not fit into a memory of ${this.size}; raise MODEL.QUEUE_SIZE`,
-      );
-    }
     if (targets.dim() !== 1 || targets.shape[0] !== count) {
       throw new Error(`MoCo: ${count} features need as many targets, got [${targets.shape.join(', ')}]`);
     }
@@ -117,6 +125,12 @@ export class FeatureMemory extends torch.nn.Module<[Tensor, Tensor], Tensor> {
   override extraRepr(): string {
     return `dim=${this.dim}, size=${this.size}`;
   }
+}
+
+function tooSmall(count: number, size: number): Error {
+  return new Error(
+    `MoCo: a batch of ${count} images does not fit into a memory of ${size}; raise MODEL.QUEUE_SIZE`,
+  );
 }
 
 export interface MoCoOptions extends BaselineOptions {
