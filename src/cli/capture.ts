@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
+import { CAPTURE_WORDS, REDUCTION_WORDS, readWords, SINK_WORDS } from '../engine/capture-words.js';
 import { alignColumns } from '../engine/format.js';
 import type { nn, Tensor } from '../torch/index.js';
 import { importExtensions, importOption } from './extensions.js';
@@ -20,33 +21,14 @@ interface CaptureFlags {
   import?: string[];
 }
 
-const KINDS: Record<string, nn.CaptureKind> = {
-  input: 'input',
-  output: 'output',
-  grad: 'gradOutput',
-  'grad-output': 'gradOutput',
-  'grad-input': 'gradInput',
-  'grad-parameters': 'gradParameters',
-};
-const REDUCTIONS: Record<string, nn.Reduction> = {
-  full: 'full',
-  mean: 'mean',
-  std: 'std',
-  norm: 'norm',
-  histogram: 'histogram',
-  'channel-mean': 'channelMean',
-};
-const SINKS: Record<string, string> = { safetensors: 'safetensors', tensorboard: 'tensorboard' };
-
 /** Reads words parted by commas, each one of a table. */
-function listFrom<T>(table: Record<string, T>): (text: string) => T[] {
+function listFrom<T>(table: Readonly<Record<string, T>>): (text: string) => T[] {
   return (text) => {
-    const words = text.split(',');
-    const wrong = words.find((word) => !Object.hasOwn(table, word));
-    if (wrong !== undefined) {
-      throw new InvalidArgumentError(`'${wrong}' is none of: ${Object.keys(table).join(', ')}.`);
+    try {
+      return readWords(table, text.split(','));
+    } catch (error) {
+      throw new InvalidArgumentError(`${(error as Error).message}.`);
     }
-    return [...new Set(words.map((word) => table[word]))];
   };
 }
 
@@ -71,11 +53,13 @@ export function captureCommand(): Command {
     .requiredOption('--images <dir>', 'an image, or a folder of images')
     .requiredOption('--out <dir>', 'folder to write to')
     .option('--weights <file>', 'weights, .pth or .safetensors (default: MODEL.WEIGHTS)')
-    .option('--what <kinds>', `of ${Object.keys(KINDS).join(', ')}`, listFrom(KINDS), ['output' as const])
-    .option('--reduce <how>', `of ${Object.keys(REDUCTIONS).join(', ')}`, listFrom(REDUCTIONS), [
+    .option('--what <kinds>', `of ${Object.keys(CAPTURE_WORDS).join(', ')}`, listFrom(CAPTURE_WORDS), [
+      'output' as const,
+    ])
+    .option('--reduce <how>', `of ${Object.keys(REDUCTION_WORDS).join(', ')}`, listFrom(REDUCTION_WORDS), [
       'full' as const,
     ])
-    .option('--to <sinks>', 'of safetensors, tensorboard', listFrom(SINKS), ['safetensors'])
+    .option('--to <sinks>', 'of safetensors, tensorboard', listFrom(SINK_WORDS), ['safetensors'])
     .option('--batch-size <n>', 'images at a time (default: TEST.IMS_PER_BATCH)', positive)
     .addOption(importOption())
     .argument('[overrides...]', 'KEY VALUE pairs')

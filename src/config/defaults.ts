@@ -296,6 +296,29 @@ export const DEFAULTS = {
     /** Batch-norm statistics computed anew before evaluation. */
     PRECISE_BN: { ENABLED: false, DATASET: 'Market1501', NUM_ITER: 300 },
   },
+  /** What the training loop shows of itself; docs/hooks.md. Not FastReID keys. */
+  HOOKS: {
+    /** Gradient norms and update ratios, each PERIOD iterations, by groups of as many parts of a name as DEPTH says. */
+    PARAMETERS: { ENABLED: false, PERIOD: 100, DEPTH: 2 },
+    /** Mean, deviation and dead units of what LAYERS (names or patterns) give, each PERIOD iterations. */
+    ACTIVATIONS: { LAYERS: [] as string[], PERIOD: 100 },
+    /**
+     * What flows through LAYERS, each PERIOD iterations. WHAT: `input`, `output`, `grad-input`, `grad-output`,
+     * `grad-parameters`; REDUCE: `full`, `mean`, `std`, `norm`, `histogram`, `channel-mean`; TO: `tensorboard`,
+     * `safetensors`.
+     */
+    CAPTURE: {
+      LAYERS: [] as string[],
+      PERIOD: 100,
+      WHAT: ['output'],
+      REDUCE: ['mean'],
+      TO: ['tensorboard'],
+    },
+    /** Stop at the first value that is infinite or undefined, name the module, save the batch. */
+    NON_FINITE: { ENABLED: false },
+    /** Iterations, counted from 0, of which to make a profile. */
+    PROFILER: { ITERS: [] as number[] },
+  },
   /** Folder for checkpoints, logs and metrics. */
   OUTPUT_DIR: 'logs/',
   /** Let cuDNN time its algorithms; pays off when image sizes do not vary. */

@@ -53,6 +53,10 @@ export class AMPTrainer<B = unknown> extends SimpleTrainer<B> {
     this.gradScaler = gradScaler ?? new torch.amp.GradScaler({ enabled: dtype === torch.float16 });
   }
 
+  override get lossScale(): number {
+    return this.gradScaler.getScale();
+  }
+
   protected override computeLosses(batch: B): { losses: LossDict; total: Tensor } {
     return torch.autocast(this.device, { dtype: this.dtype }, () => super.computeLosses(batch));
   }

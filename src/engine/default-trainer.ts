@@ -36,6 +36,7 @@ import { type Evaluation, writeEvaluation } from './evaluation-files.js';
 import type { EventWriter } from './events.js';
 import {
   CallbackHook,
+  configuredHooks,
   EMA,
   EvalHook,
   IterationTimer,
@@ -193,6 +194,10 @@ export class DefaultTrainer extends TrainerBase {
     await this.stepper.runStep();
   }
 
+  override get lossScale(): number {
+    return this.stepper.lossScale;
+  }
+
   /** Of several processes, all leave the loop after the same step, whichever was asked to. */
   override requestStop(reason: string): boolean {
     if (this.parallel === undefined) return super.requestStop(reason);
@@ -215,7 +220,7 @@ export class DefaultTrainer extends TrainerBase {
 
   /**
    * The default hooks, in order: timing, learning rate, averages of the weights, precise batch norm, frozen layers,
-   * evaluation, checkpoints, writers, progress bar.
+   * those of the section HOOKS, evaluation, checkpoints, writers, progress bar.
    */
   protected buildHooks(): (HookBase | null)[] {
     const { TEST, SOLVER, DATASETS } = this.cfg;
@@ -225,6 +230,7 @@ export class DefaultTrainer extends TrainerBase {
       this.weightAverage(),
       this.preciseBn(),
       this.layerFreeze(),
+      ...configuredHooks(this.cfg, this.model, this.maxEpoch * this.itersPerEpoch),
       new EvalHook(TEST.EVAL_PERIOD, () => this.test()),
       new PeriodicCheckpointer({
         period: SOLVER.CHECKPOINT_PERIOD,

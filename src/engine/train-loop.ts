@@ -110,6 +110,11 @@ export abstract class TrainerBase {
   /** One training step. Calls `this.afterBackward()` once gradients exist, when there are any. */
   protected abstract runStep(): void | Promise<void>;
 
+  /** What the loss is multiplied by before backward, and so the gradients that hooks of tensors see. */
+  get lossScale(): number {
+    return 1;
+  }
+
   /** Leaves the loop after the step in progress. Returns false when that was already asked for. */
   requestStop(reason: string): boolean {
     if (this.#stopReason !== undefined) return false;

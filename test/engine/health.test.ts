@@ -3,6 +3,7 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { AMPTrainer } from '../../src/engine/amp-trainer.js';
 import {
   ActivationHealth,
   CallbackHook,
@@ -201,4 +202,29 @@ test('a healthy training is not disturbed', async () => {
   const [plain, other] = trainer();
   await plain.trainLoop({ maxEpoch: 2, itersPerEpoch: 4 });
   assert.deepEqual(model.head.weight.tolist(), other.head.weight.tolist());
+});
+
+test('float16: gradients that overflow for the scale of the loss are left to the GradScaler', async () => {
+  const scaled = (initScale: number): [AMPTrainer<Batch>, Model] => {
+    const [{ model, dataLoader, optimizer }] = trainer();
+    const gradScaler = new torch.amp.GradScaler({ initScale, growthInterval: 1000 });
+    const options = { device: 'cpu', dtype: torch.float16, gradScaler };
+    return [new AMPTrainer(model, dataLoader, optimizer as torch.optim.SGD, options), model as Model];
+  };
+  const [train, model] = scaled(2 ** 24);
+  train.registerHooks([new NonFiniteDetector({ model })]);
+  await train.trainLoop({ maxEpoch: 1, itersPerEpoch: 20 });
+  assert.ok(train.lossScale < 2 ** 24, 'a step was left out');
+  assert.ok(train.lossScale > 1);
+
+  // Not for its scale: the module is named as soon as that cannot be the reason.
+  const [broken, other] = scaled(4);
+  other.head.registerForwardHook((_module, _args, output) => {
+    output.registerHook((grad) => grad.mul(Number.NaN));
+  });
+  broken.registerHooks([new NonFiniteDetector({ model: other })]);
+  await assert.rejects(broken.trainLoop({ maxEpoch: 1, itersPerEpoch: 20 }), (error: NonFiniteError) => {
+    assert.match(error.message, /^iteration 2: the gradient that came back to the output of head/);
+    return true;
+  });
 });

@@ -2,6 +2,7 @@ export { ActivationHealth, type ActivationHealthOptions } from './activation-hea
 export { AutogradProfiler, type AutogradProfilerOptions } from './autograd-profiler.js';
 export { CallbackHook, type Callbacks } from './callback-hook.js';
 export { type CapturedStep, CaptureHook, type CaptureHookOptions, type CaptureSink } from './capture.js';
+export { configuredHooks } from './configured.js';
 export { EMA } from './ema.js';
 export { EvalHook } from './eval-hook.js';
 export { IterationTimer } from './iteration-timer.js';

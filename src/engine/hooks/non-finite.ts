@@ -7,11 +7,6 @@ export interface NonFiniteDetectorOptions {
   model: torch.nn.AnyModule;
   /** Folder for the batch that did it, `nonfinite_iter_0000123.safetensors`; without one it is not saved. */
   folder?: string;
-  /**
-   * Look at gradients too. Default true. To be switched off in mixed precision with float16, where gradients beyond
-   * its range are part of the game: the GradScaler leaves such a step out.
-   */
-  gradients?: boolean;
 }
 
 /** Something became infinite or undefined; the message names the first module. */
@@ -39,6 +34,9 @@ interface Check {
  * backward. What is found stops the training with a {@link NonFiniteError} that names the first module, before the
  * weights are touched, and the batch is saved.
  *
+ * In mixed precision with float16, gradients that leave its range because the loss is scaled are part of the game: the
+ * GradScaler skips such a step and scales less. They stop the training where a scale of 1 or less leaves them so.
+ *
  * It costs a pass over everything that modules give, so it is for a training that fails, not for every one.
  */
 export class NonFiniteDetector extends HookBase {
@@ -53,7 +51,7 @@ export class NonFiniteDetector extends HookBase {
   }
 
   override beforeTrain(): void {
-    const { model, gradients = true } = this.#options;
+    const { model } = this.#options;
     for (const [name, module] of model.namedModules()) {
       const path = name || '(model)';
       this.#handles.push(
@@ -64,7 +62,7 @@ export class NonFiniteDetector extends HookBase {
         module.registerForwardHook((each, _args, output) => {
           if (!model.training) return;
           const outputs = this.#look(path, 'output', output);
-          if (gradients) this.#lookAtGradients(path, outputs);
+          this.#lookAtGradients(path, outputs);
           if (each === model) this.#judge();
         }),
       );
@@ -104,8 +102,8 @@ export class NonFiniteDetector extends HookBase {
     const verdicts = torch.scope(() =>
       torch.stack(this.#checks.map(({ finite }) => finite)).tolist(),
     ) as boolean[];
-    const at = verdicts.indexOf(false);
-    const bad = this.#checks[at];
+    const excused = verdicts.includes(false) && this.trainer.lossScale > 1;
+    const bad = this.#checks.find(({ what }, i) => !verdicts[i] && !(excused && what === 'gradient'));
     this.#clear();
     if (bad === undefined) return;
     const { iter } = this.trainer;

@@ -209,8 +209,13 @@ function modulesOf(model: AnyModule, pattern: string): [string, AnyModule][] {
   if (!/[*?]/.test(pattern)) return [[pattern, model.getModule(pattern)]];
   const found = model.find(pattern);
   if (found.length > 0) return found;
-  const names = [...model.namedChildren()].map(([name]) => name).join(', ');
-  throw new Error(`no module of ${model.typeName} matches '${pattern}'; at its top are: ${names || 'none'}`);
+  // What there is at the deepest place that the pattern reaches.
+  const parts = pattern.split('.').slice(0, -1);
+  let reached: [string, AnyModule] | undefined;
+  for (; parts.length > 0 && !reached; parts.pop()) reached = model.find(parts.join('.'))[0];
+  const names = [...(reached?.[1] ?? model).namedChildren()].map(([name]) => name).join(', ') || 'none';
+  const where = reached ? `'${reached[0]}' has` : 'at its top are';
+  throw new Error(`no module of ${model.typeName} matches '${pattern}'; ${where}: ${names}`);
 }
 
 function check(option: string, given: Iterable<string>, known: readonly string[]): void {
