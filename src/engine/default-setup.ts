@@ -6,6 +6,7 @@ import * as torch from '../torch/index.js';
 import { environmentSummary } from './environment.js';
 import { writeFileAtomic } from './files.js';
 import { RANK_ENV } from './launch.js';
+import { ownDevice } from './own-device.js';
 import { isMainProcess } from './parallel.js';
 import { seedAll } from './seed.js';
 
@@ -83,19 +84,15 @@ export function resolveDevice(cfg: Config): Config {
   return cfg.isFrozen() ? onCpu.freeze() : onCpu;
 }
 
-/** Each process of a machine takes a GPU of its own. */
+/** The device for this of several processes, which becomes the current one. */
 function withOwnGpu(cfg: Config): Config {
-  const { localRank = 0 } = torch.distributed.placementOf() ?? {};
-  const device = `cuda:${localRank}`;
-  if (cfg.MODEL.DEVICE === device) return cfg;
-  const count = torch.cuda.deviceCount();
-  if (localRank >= count) {
-    throw new Error(
-      `process ${localRank} of this machine has no GPU: there ${count === 1 ? 'is' : 'are'} ${count}. Start at most ` +
-        `that many (--num-gpus ${count}), or train on the CPU with MODEL.DEVICE cpu`,
-    );
-  }
+  const device = ownDevice(cfg.MODEL.DEVICE, {
+    placement: torch.distributed.placementOf(),
+    devices: torch.cuda.deviceCount(),
+    launched: process.env[RANK_ENV.errorFile] !== undefined,
+  });
   torch.cuda.setDevice(device);
+  if (cfg.MODEL.DEVICE === device) return cfg;
   const own = cfg.clone().defrost();
   own.MODEL.DEVICE = device;
   return cfg.isFrozen() ? own.freeze() : own;

@@ -7,18 +7,9 @@ import {
   type DataLoader,
   type TestLoader,
 } from '../data/index.js';
-import {
-  buildReidEvaluator,
-  type DatasetEvaluator,
-  evaluationMode,
-  inferenceOnDataset,
-  type NestedResults,
-  ReidEvaluator,
-  type Results,
-  resultsTable,
-} from '../evaluation/index.js';
+import { buildReidEvaluator, type NestedResults } from '../evaluation/index.js';
 import { logger } from '../logger.js';
-import { applyMemoryFormat, buildModel, ImageModel, type MetaArch } from '../modeling/index.js';
+import { applyMemoryFormat, buildModel, type MetaArch } from '../modeling/index.js';
 import {
   asksForFreezing,
   buildLrScheduler,
@@ -32,7 +23,7 @@ import { AMPTrainer, buildStepper } from './amp-trainer.js';
 import { trainedBatchNorms, updateBnStats } from './bn-stats.js';
 import { Checkpointer, type Extra } from './checkpoint.js';
 import { resolveDevice, saveConfig } from './default-setup.js';
-import { type Evaluation, writeEvaluation } from './evaluation-files.js';
+import { evaluateOnTests, type TestSet } from './evaluate.js';
 import type { EventWriter } from './events.js';
 import {
   CallbackHook,
@@ -58,7 +49,6 @@ import {
   shareBuffers,
 } from './parallel.js';
 import { currentSeed, seedAll } from './seed.js';
-import { ShardedEvaluator } from './sharded-evaluator.js';
 import type { SimpleTrainer } from './simple-trainer.js';
 import { type HookBase, TrainerBase } from './train-loop.js';
 import { captureState, type DataFacts, type Position, restoreState, STATE_KEY } from './training-state.js';
@@ -360,44 +350,15 @@ export class DefaultTrainer extends TrainerBase {
     return buildLrScheduler(cfg, optimizer, itersPerEpoch);
   }
 
-  static buildEvaluator(
-    cfg: Config,
-    datasetName: string,
-  ): { loader: DataLoader; evaluator: DatasetEvaluator } {
+  static buildEvaluator(cfg: Config, datasetName: string): TestSet {
     const { loader, protocol } = this.buildTestLoader(cfg, datasetName);
     const imageName = (index: number): string => loader.dataset.items[index].imgPath;
     return { loader, evaluator: buildReidEvaluator(cfg, protocol, { imageName }) };
   }
 
-  /**
-   * Evaluates a model on each of DATASETS.TESTS, prints the table of results, and writes them to `evaluation.csv` and
-   * `evaluation.json` in OUTPUT_DIR.
-   *
-   * @returns results of the one test set, or of several by name
-   */
+  /** Evaluates a model on each of DATASETS.TESTS: see `evaluateOnTests`. */
   static async test(cfg: Config, model: MetaArch): Promise<NestedResults> {
-    const all: Record<string, Results> = {};
-    const evaluations: Record<string, Evaluation> = {};
-    const mirror = mirrorOf(cfg, model);
-    for (const name of cfg.DATASETS.TESTS) {
-      logger.info('Prepare testing set');
-      const { loader, evaluator } = this.buildEvaluator(cfg, name);
-      try {
-        const sizes = { images: loader.dataset.length, batches: loader.length };
-        const whole = torch.distributed.getWorldSize() > 1 ? new ShardedEvaluator(evaluator) : evaluator;
-        all[name] = await inferenceOnDataset(model, loader, whole, { ...sizes, mirror });
-        const details = evaluator instanceof ReidEvaluator ? evaluator.lastDetails : undefined;
-        evaluations[name] = { results: all[name], details };
-      } finally {
-        await loader.close();
-      }
-    }
-    const names = Object.keys(all);
-    if (names.length === 0) throw new Error('DATASETS.TESTS is empty: there is nothing to evaluate on');
-    const mode = evaluationMode(cfg);
-    logger.info(`Evaluation results (${mode}):\n${resultsTable(all)}`);
-    if (isMainProcess() && cfg.OUTPUT_DIR !== '') writeEvaluation(cfg.OUTPUT_DIR, mode, evaluations);
-    return names.length === 1 ? all[names[0]] : all;
+    return evaluateOnTests(cfg, model, (name) => this.buildEvaluator(cfg, name));
   }
 
   /** Builds the model, loads MODEL.WEIGHTS and evaluates: `--eval-only`. */
@@ -428,14 +389,4 @@ export class DefaultTrainer extends TrainerBase {
     saveConfig(scaled);
     return cfg.isFrozen() ? scaled.freeze() : scaled;
   }
-}
-
-/**
- * What makes mirror images for TEST.FLIP. FastReID's model normalises pixels in place, so that its mirror images are
- * normalised a second time.
- */
-function mirrorOf(cfg: Config, model: MetaArch): ((images: torch.Tensor) => torch.Tensor) | undefined {
-  if (!cfg.TEST.FLIP.ENABLED) return undefined;
-  const twice = cfg.COMPAT === 'fastreid' && model instanceof ImageModel;
-  return (images) => (twice ? model.normalize(images) : images).flip([3]);
 }

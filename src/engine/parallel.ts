@@ -14,9 +14,16 @@ export function isMainProcess(): boolean {
   return dist.getRank() === 0;
 }
 
+/** A file's name but its extension, with this process's number where it is one of several: `step` → `step.rank1`. */
+export function ofThisRank(stem: string): string {
+  return dist.getWorldSize() > 1 ? `${stem}.rank${dist.getRank()}` : stem;
+}
+
 /** State that every rank has its own of. */
 export interface OwnState {
   rng: Uint8Array;
+  /** That of its GPU, where it has one. */
+  cudaRng?: Uint8Array;
   transforms: unknown;
 }
 
@@ -74,12 +81,21 @@ export function shareBuffers(model: MetaArch): void {
   if (dist.getWorldSize() > 1) dist.broadcastTensors([...model.buffers()]);
 }
 
+/** By number: `cuda` itself would be whichever was current when its generator was first asked for. */
+export function currentGpu(): string {
+  return `cuda:${torch.cuda.currentDevice()}`;
+}
+
 /** Random states of all ranks, for the checkpoint that rank 0 writes; null for the others. */
 export async function gatherRandomStates(loader: {
   state(): { transforms: unknown };
 }): Promise<OwnState[] | null> {
-  const rng = torch.getRngState().toTypedArray() as Uint8Array;
-  return dist.gatherObject<OwnState>({ rng, transforms: loader.state().transforms });
+  const bytes = (device: string): Uint8Array => torch.getRngState(device).toTypedArray() as Uint8Array;
+  return dist.gatherObject<OwnState>({
+    rng: bytes('cpu'),
+    ...(torch.cuda.isAvailable() && { cudaRng: bytes(currentGpu()) }),
+    transforms: loader.state().transforms,
+  });
 }
 
 /** Where a process begins to train. */

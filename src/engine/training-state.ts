@@ -2,7 +2,7 @@ import { logger } from '../logger.js';
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
 import type { EventStorageState } from './events.js';
-import { type OwnState, shard } from './parallel.js';
+import { currentGpu, type OwnState, shard } from './parallel.js';
 import { currentSeed } from './seed.js';
 import type { HookBase, HookState, TrainerBase } from './train-loop.js';
 
@@ -60,7 +60,7 @@ export function captureState(
       cuda_rng_state: cudaDevices().map((device) => torch.getRngState(device)),
     }),
     loader: loader.state(),
-    ...(ranks && { ranks: ranks.map(({ rng, transforms }) => ({ rng: torch.tensor(rng), transforms })) }),
+    ...(ranks && { ranks: ranks.map(savedOwn) }),
     hooks,
     scalars: trainer.storage.stateDict(),
   };
@@ -88,7 +88,7 @@ export function restoreState(
     loader: unknown;
     hooks: Record<string, HookState>;
     scalars: EventStorageState;
-    ranks?: { rng: Tensor; transforms: unknown }[];
+    ranks?: SavedOwn[];
   };
   if (state.version !== VERSION) {
     throw new Error(
@@ -115,17 +115,25 @@ export function restoreState(
 
 const cudaDevices = (): string[] => Array.from({ length: torch.cuda.deviceCount() }, (_, i) => `cuda:${i}`);
 
+/** A rank's own part of a checkpoint. */
+interface SavedOwn {
+  rng: Tensor;
+  cuda_rng?: Tensor;
+  transforms: unknown;
+}
+
+function savedOwn({ rng, cudaRng, transforms }: OwnState): SavedOwn {
+  return { rng: torch.tensor(rng), ...(cudaRng && { cuda_rng: torch.tensor(cudaRng) }), transforms };
+}
+
 /** Of several processes, each goes on with random numbers of its own. */
-function restoreOwn(
-  shared: unknown,
-  ranks: readonly { rng: Tensor; transforms: unknown }[] | undefined,
-  loader: StatefulLoader,
-): void {
+function restoreOwn(shared: unknown, ranks: readonly SavedOwn[] | undefined, loader: StatefulLoader): void {
   const { rank, worldSize } = shard();
   if (worldSize === 1) return;
   const own = ranks?.[rank];
   if (own !== undefined && ranks?.length === worldSize) {
     torch.setRngState(own.rng);
+    if (own.cuda_rng && torch.cuda.isAvailable()) torch.setRngState(own.cuda_rng, currentGpu());
     loader.loadState({ ...(shared as object), transforms: own.transforms } as never);
     return;
   }

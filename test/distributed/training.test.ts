@@ -1,28 +1,10 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
-import * as torch from '../../src/torch/index.js';
 import { writeTinySet } from '../engine/tiny.js';
 import { temporaryFolder } from '../support/scripts.js';
-
-const program = fileURLToPath(new URL('./parallel_train.js', import.meta.url));
-
-interface Note {
-  losses: number[];
-  results: Record<string, number>;
-  iter: number;
-  outcome: string;
-}
-
-/** The same numbers whatever the processes: images one after the other, nothing random, statistics of all. */
-const PLAIN = [
-  ...['MODEL.BACKBONE.NAME', 'build_sync_backbone', 'MODEL.HEADS.NORM', 'syncBN'],
-  ...['MODEL.LOSSES.NAME', '("CrossEntropyLoss",)', 'DATALOADER.SAMPLER_TRAIN', 'TrainingSampler'],
-  ...['INPUT.FLIP.ENABLED', 'False', 'INPUT.PADDING.ENABLED', 'False', 'INPUT.REA.ENABLED', 'False'],
-];
+import { PLAIN, Trainings } from './trainings.js';
 
 describe('training by several processes', () => {
   const root = temporaryFolder({ after });
@@ -31,38 +13,13 @@ describe('training by several processes', () => {
     await writeTinySet(root);
   });
 
-  async function run(name: string, ranks: number, overrides: string[], env = {}): Promise<[number, string]> {
-    const child = spawn(process.execPath, [program, join(root, name), String(ranks), ...overrides], {
-      env: { ...process.env, FASTREID_DATASETS: root, OMP_NUM_THREADS: '1', ...env },
-      stdio: ['ignore', 'ignore', 'pipe'],
-    });
-    let errors = '';
-    child.stderr.on('data', (data: Buffer) => {
-      errors += data.toString();
-    });
-    const code = await new Promise<number>((resolve) => child.on('close', resolve));
-    return [code, errors];
-  }
-
-  async function train(name: string, ranks: number, overrides: string[], env = {}): Promise<Note[]> {
-    const [code, errors] = await run(name, ranks, overrides, env);
-    assert.equal(code, 0, errors);
-    return Array.from({ length: ranks }, (_, rank) =>
-      JSON.parse(readFileSync(join(root, name, `note${rank}.json`), 'utf8')),
-    );
-  }
-
-  const weights = async (name: string): Promise<[string, unknown][]> => {
-    const content = (await torch.load(join(root, name, 'model_final.pth'))) as Map<string, unknown>;
-    const model = content.get('model') as Map<string, torch.Tensor>;
-    return [...model].map(([key, tensor]) => [key, tensor.tolist()]);
-  };
+  const runs = new Trainings(root);
 
   it('has the losses and results of one process, with 2 and with 4', async () => {
-    const [one] = await train('one', 1, PLAIN);
+    const [one] = await runs.train('one', 1, PLAIN);
     assert.equal(one!.losses.length, 12);
     for (const ranks of [2, 4]) {
-      const notes = await train(`plain${ranks}`, ranks, PLAIN);
+      const notes = await runs.train(`plain${ranks}`, ranks, PLAIN);
       for (const { losses, results } of notes) {
         assert.equal(losses.length, 12);
         for (const [i, loss] of losses.entries()) {
@@ -78,25 +35,27 @@ describe('training by several processes', () => {
 
   it('fills the memory of MoCo with the features of all', async () => {
     const moco = [...PLAIN, 'MODEL.META_ARCHITECTURE', 'MoCo', 'MODEL.QUEUE_SIZE', '16'];
-    const [one] = await train('moco1', 1, moco);
-    const [two] = await train('moco2', 2, moco);
+    const [one] = await runs.train('moco1', 1, moco);
+    const [two] = await runs.train('moco2', 2, moco);
     const worst = Math.max(...two!.losses.map((loss, i) => Math.abs(loss - one!.losses[i]!)));
     assert.ok(worst < 1e-4, `${one!.losses}; ${two!.losses}`);
     // The images of a batch of four, which processes divide in turns: by batch, in any order.
     const memory = async (name: string): Promise<unknown[]> => {
-      const labels = (await weights(name)).find(([key]) => key.endsWith('queue_label'))![1] as number[][];
+      const labels = (await runs.weights(name)).find(([key]) =>
+        key.endsWith('queue_label'),
+      )![1] as number[][];
       return [0, 4, 8, 12].map((at) => labels[0]!.slice(at, at + 4).sort());
     };
     assert.deepEqual(await memory('moco2'), await memory('moco1'));
   });
 
   it('goes on after a killed rank as if nothing had happened', async () => {
-    const whole = await train('whole', 2, []);
-    const broken = await train('broken', 2, [], { KILL_AT: '6' });
+    const whole = await runs.train('whole', 2, []);
+    const broken = await runs.train('broken', 2, [], { KILL_AT: '6' });
     // The second attempt begins with the second epoch's first step.
     assert.deepEqual(broken[0]!.losses, whole[0]!.losses.slice(4));
     assert.deepEqual(broken[0]!.results, whole[0]!.results);
-    assert.deepEqual(await weights('broken'), await weights('whole'));
+    assert.deepEqual(await runs.weights('broken'), await runs.weights('whole'));
   });
 
   it('writes files by rank 0 only', () => {
@@ -110,7 +69,7 @@ describe('training by several processes', () => {
   });
 
   it('stops all processes after the same step when one is asked to', async () => {
-    const notes = await train('stopped', 2, [], { STOP_AT: '5' });
+    const notes = await runs.train('stopped', 2, [], { STOP_AT: '5' });
     assert.deepEqual(
       notes.map(({ iter, outcome }) => [iter, outcome]),
       [
@@ -122,7 +81,10 @@ describe('training by several processes', () => {
   });
 
   it('refuses to resume when only some ranks see the checkpoint', async () => {
-    const [code, errors] = await run('stopped', 2, [], { RESUME: '1', OTHER_DIR: join(root, 'elsewhere') });
+    const [code, errors] = await runs.run('stopped', 2, [], {
+      RESUME: '1',
+      OTHER_DIR: join(root, 'elsewhere'),
+    });
     assert.notEqual(code, 0);
     assert.match(
       errors,

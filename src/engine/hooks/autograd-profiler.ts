@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { logger } from '../../logger.js';
 import * as torch from '../../torch/index.js';
+import { ofThisRank } from '../parallel.js';
 import { profileReport, type StepTimes } from '../profile-report.js';
 import { HookBase, type TrainerBase } from '../train-loop.js';
 
@@ -9,7 +10,7 @@ export interface AutogradProfilerOptions {
   model: torch.nn.AnyModule;
   /** Which iterations are recorded, each by itself. Default: the eleventh of the run, when everything is warm. */
   when?: (trainer: TrainerBase) => boolean;
-  /** Folder for traces, `profiler-trace-iter10.json`; without one none are written. */
+  /** Folder for traces, `profiler-trace-iter10.json`, of several processes `….rank1.json` and so on; without one none are written. */
   folder?: string | undefined;
   /** What to do with the report. Default: log it. */
   report?: (text: string) => void;
@@ -54,7 +55,7 @@ export class AutogradProfiler extends HookBase {
     let trace: string | undefined;
     if (folder !== undefined) {
       mkdirSync(folder, { recursive: true });
-      trace = join(folder, `profiler-trace-iter${this.trainer.iter}.json`);
+      trace = join(folder, `${ofThisRank(`profiler-trace-iter${this.trainer.iter}`)}.json`);
     }
     const handles = [torch.nameModules(model)];
     const recording: Recording = { begin: performance.now(), handles };

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { nn } from '../../torch/index.js';
 import { disposeCaptured, putCaptured, saveCaptured } from '../captured.js';
+import { ofThisRank } from '../parallel.js';
 import { HookBase } from '../train-loop.js';
 
 export type CaptureSink = 'memory' | 'safetensors' | 'tensorboard';
@@ -11,7 +12,10 @@ export interface CaptureHookOptions extends nn.CaptureOptions {
   at?: number | ((iteration: number) => boolean);
   /** Where to. Default: `tensorboard`. */
   to?: CaptureSink | readonly CaptureSink[];
-  /** Folder of the safetensors files, one for each such iteration: `iter_0000199.safetensors`. */
+  /**
+   * Folder of the safetensors files, one for each such iteration: `iter_0000199.safetensors`; of several processes one
+   * for each too: `iter_0000199.rank1.safetensors`.
+   */
   folder?: string;
 }
 
@@ -89,7 +93,7 @@ export class CaptureHook extends HookBase {
     const { iter: iteration, storage } = this.trainer;
     if (this.#sinks.includes('tensorboard')) putCaptured(storage, values);
     if (this.#sinks.includes('safetensors')) {
-      const file = `iter_${String(iteration).padStart(7, '0')}.safetensors`;
+      const file = `${ofThisRank(`iter_${String(iteration).padStart(7, '0')}`)}.safetensors`;
       saveCaptured(join(this.#folder!, file), values, { iteration: String(iteration) });
     }
     if (this.#sinks.includes('memory')) this.#steps.push({ iteration, values });

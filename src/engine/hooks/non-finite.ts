@@ -1,11 +1,15 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import * as torch from '../../torch/index.js';
+import { ofThisRank } from '../parallel.js';
 import { HookBase } from '../train-loop.js';
 
 export interface NonFiniteDetectorOptions {
   model: torch.nn.AnyModule;
-  /** Folder for the batch that did it, `nonfinite_iter_0000123.safetensors`; without one it is not saved. */
+  /**
+   * Folder for the batch that did it, `nonfinite_iter_0000123.safetensors`, of several processes
+   * `….rank1.safetensors` and so on; without one it is not saved.
+   */
   folder?: string;
 }
 
@@ -120,7 +124,7 @@ export class NonFiniteDetector extends HookBase {
     if (folder === undefined) return undefined;
     const tensors = new Map(this.#batch.flatMap((arg, i) => namedTensors(arg, String(i))));
     const { iter } = this.trainer;
-    const file = join(folder, `nonfinite_iter_${String(iter).padStart(7, '0')}.safetensors`);
+    const file = join(folder, `${ofThisRank(`nonfinite_iter_${String(iter).padStart(7, '0')}`)}.safetensors`);
     mkdirSync(folder, { recursive: true });
     torch.saveSafetensors(tensors, file, { iteration: String(iter), module: path, what });
     return file;

@@ -1,0 +1,55 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ownDevice } from '../../src/engine/own-device.js';
+import { placementOf } from '../../src/torch/distributed/environment.js';
+
+const placed = (worldSize: number, localRank: number, localWorldSize = worldSize) => ({
+  rank: localRank,
+  worldSize,
+  localRank,
+  localWorldSize,
+});
+
+test('each process of a machine has a device of its own', () => {
+  for (const launched of [true, false]) {
+    const facts = { devices: 4, launched };
+    assert.equal(ownDevice('cuda', { ...facts, placement: placed(4, 3) }), 'cuda:3');
+    assert.equal(ownDevice('cuda', { ...facts, placement: placed(8, 2, 4) }), 'cuda:2');
+    assert.equal(ownDevice('cuda', { ...facts, placement: undefined }), 'cuda:0');
+  }
+});
+
+test('a device named by its index is taken where one process of the machine trains', () => {
+  const facts = { devices: 2, launched: true };
+  assert.equal(ownDevice('cuda:1', { ...facts, placement: placed(1, 0) }), 'cuda:1');
+  assert.equal(ownDevice('cuda:1', { ...facts, placement: placed(2, 0, 1) }), 'cuda:1');
+  assert.throws(
+    () => ownDevice('cuda:1', { ...facts, placement: placed(2, 0) }),
+    /'cuda:1', but 2 processes of this machine need a GPU each: write MODEL.DEVICE cuda,/,
+  );
+  assert.throws(
+    () => ownDevice('cuda:2', { ...facts, placement: placed(1, 0) }),
+    /'cuda:2', but of CUDA devices there are 2, from 0/,
+  );
+});
+
+test('a SLURM task that sees its own device alone takes it', () => {
+  const placement = placementOf({
+    SLURM_PROCID: '3',
+    SLURM_NTASKS: '8',
+    SLURM_LOCALID: '3',
+    SLURM_STEP_ID: '0',
+    SLURM_TASKS_PER_NODE: '4(x2)',
+  });
+  assert.deepEqual(placement, { ...placed(8, 3, 4), rank: 3 });
+  assert.equal(ownDevice('cuda', { placement, devices: 1, launched: false }), 'cuda:0');
+});
+
+test('more processes than devices are refused', () => {
+  const placement = placed(4, 3);
+  assert.throws(
+    () => ownDevice('cuda', { placement, devices: 1, launched: true }),
+    /process 3 of this machine has no GPU: there is 1\. Start at most that many \(--num-gpus 1\)/,
+  );
+  assert.throws(() => ownDevice('cuda', { placement, devices: 2, launched: false }), /no GPU: there are 2/);
+});
