@@ -288,3 +288,22 @@ describe('the garbage collector', () => {
     assert.ok(peak < 600, `at most ${peak.toFixed()} MB were alive, of 1600 MB allocated`);
   });
 });
+
+test('large blocks that were released are found again, not fetched anew from the kernel', () => {
+  const pages = (2 ** 20 * 4) / 4096;
+  // Small ones in between live longer, so that large ones do not become one when they are freed.
+  const small: torch.Tensor[] = [];
+  const round = (): void => {
+    const blocks = Array.from({ length: 3 }, () => {
+      small.push(torch.ones([100]));
+      return torch.ones([2 ** 20]);
+    });
+    for (const block of blocks) block.dispose();
+  };
+  round();
+  const before = process.resourceUsage().minorPageFault;
+  for (let i = 0; i < 20; i++) round();
+  const faults = process.resourceUsage().minorPageFault - before;
+  for (const tensor of small) tensor.dispose();
+  assert.ok(faults < 6 * pages, `${faults} page faults for 60 blocks of ${pages} pages`);
+});
