@@ -5,8 +5,8 @@ import { CAPTURE_WORDS, REDUCTION_WORDS, readWords, SINK_WORDS } from '../engine
 import { alignColumns } from '../engine/format.js';
 import type { nn, Tensor } from '../torch/index.js';
 import { importExtensions, importOption } from './extensions.js';
+import { positive } from './numbers.js';
 import { loadConfig } from './overrides.js';
-import { positive } from './predictor.js';
 
 interface CaptureFlags {
   configFile: string;

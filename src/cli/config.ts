@@ -1,5 +1,6 @@
-import { Command, InvalidArgumentError } from 'commander';
+import { Command } from 'commander';
 import type { Config } from '../config/index.js';
+import { positive } from './numbers.js';
 import { loadConfig } from './overrides.js';
 
 interface ConfigFlags {
@@ -7,12 +8,6 @@ interface ConfigFlags {
   diff: boolean;
   schedule: boolean;
   itersPerEpoch?: number;
-}
-
-function positive(text: string): number {
-  const n = Number(text);
-  if (!Number.isInteger(n) || n < 1) throw new InvalidArgumentError('expected a whole number, 1 or more.');
-  return n;
 }
 
 const EXAMPLES = `

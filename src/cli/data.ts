@@ -1,9 +1,10 @@
 import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command } from 'commander';
 import type { Config } from '../config/index.js';
 import type { Batch, DataLoader } from '../data/index.js';
 import { importExtensions, importOption } from './extensions.js';
+import { positive, wholeNumber } from './numbers.js';
 import { loadConfig, splitWords } from './overrides.js';
 
 interface DataFlags {
@@ -13,18 +14,6 @@ interface DataFlags {
   columns: number;
   seed: number;
   import?: string[];
-}
-
-function wholeNumber(text: string): number {
-  const n = Number(text);
-  if (!Number.isInteger(n) || n < 0) throw new InvalidArgumentError('expected a whole number, 0 or more.');
-  return n;
-}
-
-function positive(text: string): number {
-  const n = wholeNumber(text);
-  if (n === 0) throw new InvalidArgumentError('expected 1 or more.');
-  return n;
 }
 
 const EXAMPLES = `

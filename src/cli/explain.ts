@@ -4,7 +4,8 @@ import type { DefaultPredictor, ExplainedPair } from '../engine/index.js';
 import type { Tensor } from '../torch/index.js';
 import { UsageError } from './errors.js';
 import { importExtensions } from './extensions.js';
-import { addPredictorOptions, type PredictorFlags, positive, predictorConfig } from './predictor.js';
+import { positive } from './numbers.js';
+import { addPredictorOptions, type PredictorFlags, predictorConfig } from './predictor.js';
 
 interface ExplainFlags extends PredictorFlags {
   query: string;

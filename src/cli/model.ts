@@ -2,6 +2,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import type { Config } from '../config/index.js';
 import type { ModelSummary } from '../modeling/index.js';
 import { importExtensions, importOption } from './extensions.js';
+import { wholeNumber } from './numbers.js';
 import { loadConfig, splitWords } from './overrides.js';
 
 interface ModelFlags {
@@ -10,12 +11,6 @@ interface ModelFlags {
   size?: [number, number];
   json: boolean;
   import?: string[];
-}
-
-function wholeNumber(text: string): number {
-  const n = Number(text);
-  if (!Number.isInteger(n) || n < 0) throw new InvalidArgumentError('expected a whole number, 0 or more.');
-  return n;
 }
 
 function imageSize(text: string): [number, number] {

@@ -4,6 +4,7 @@ import type { FeatureSet } from '../retrieval/index.js';
 import { UsageError } from './errors.js';
 import { importOption } from './extensions.js';
 import type { ImageSet } from './images.js';
+import { positive } from './numbers.js';
 import { loadConfig } from './overrides.js';
 
 /** What it takes to turn images into features. */
@@ -14,12 +15,6 @@ export interface PredictorFlags {
   deploy?: boolean;
   set?: string[];
   import?: string[];
-}
-
-export function positive(text: string): number {
-  const n = Number(text);
-  if (!Number.isInteger(n) || n < 1) throw new InvalidArgumentError('expected a whole number, 1 or more.');
-  return n;
 }
 
 /** Repeatable option: `--set KEY VALUE` cannot be told from image names, so it is `--set KEY=VALUE`. */

@@ -1,16 +1,11 @@
 import { SingleBar } from 'cli-progress';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command } from 'commander';
+import { positive } from './numbers.js';
 
 interface EmojiOptions {
   root?: string;
   limit?: number;
   force?: boolean;
-}
-
-function positiveInteger(text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('expected a positive integer');
-  return value;
 }
 
 /** Shows progress: a bar on a terminal, a line every fifth of the way elsewhere. */
@@ -91,11 +86,7 @@ export function prepareCommand(): Command {
       'render EmojiReID, the demo set: 1,193 emoji as six vendors draw them, 6,997 pictures, in the shape of Market-1501',
     )
     .option(...ROOT_OPTION)
-    .option(
-      '--limit <n>',
-      'only the first n identities to train on and the first n to test on',
-      positiveInteger,
-    )
+    .option('--limit <n>', 'only the first n identities to train on and the first n to test on', positive)
     .option('--force', 'render again even when the folder is complete')
     .action(prepareEmojiSet);
   command

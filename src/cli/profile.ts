@@ -1,9 +1,10 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command } from 'commander';
 import type { Config } from '../config/index.js';
 import type { ProfilerOptions } from '../torch/index.js';
 import { importExtensions, importOption } from './extensions.js';
+import { wholeNumber } from './numbers.js';
 import { loadConfig } from './overrides.js';
 
 interface ProfileFlags {
@@ -14,12 +15,6 @@ interface ProfileFlags {
   rows: number;
   inference?: boolean;
   import?: string[];
-}
-
-function count(text: string): number {
-  const n = Number(text);
-  if (!Number.isInteger(n) || n < 0) throw new InvalidArgumentError('expected a whole number, 0 or more.');
-  return n;
 }
 
 const EXAMPLES = `
@@ -40,8 +35,8 @@ export function profileCommand(): Command {
     .option('--out <dir>', 'folder to write the trace to')
     .option('--inference', 'features of one batch instead of a training step')
     .option('--synthetic', 'random pictures instead of the training set')
-    .option('--warm-up <n>', 'steps before the one that is recorded', count, 3)
-    .option('--rows <n>', 'rows of each table', count, 15)
+    .option('--warm-up <n>', 'steps before the one that is recorded', wholeNumber, 3)
+    .option('--rows <n>', 'rows of each table', wholeNumber, 15)
     .addOption(importOption())
     .argument('[overrides...]', 'KEY VALUE pairs')
     .addHelpText('after', EXAMPLES)

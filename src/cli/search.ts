@@ -4,13 +4,8 @@ import { setLinePrinter } from '../logger.js';
 import type { Neighbour } from '../retrieval/index.js';
 import { UsageError } from './errors.js';
 import { importExtensions } from './extensions.js';
-import {
-  addPredictorOptions,
-  embedImages,
-  type PredictorFlags,
-  positive,
-  predictorConfig,
-} from './predictor.js';
+import { positive } from './numbers.js';
+import { addPredictorOptions, embedImages, type PredictorFlags, predictorConfig } from './predictor.js';
 
 interface SearchFlags extends PredictorFlags {
   index: string;

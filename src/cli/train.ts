@@ -1,7 +1,8 @@
-import { Command, InvalidArgumentError } from 'commander';
+import { Command } from 'commander';
 import type { Config } from '../config/index.js';
 import { UsageError } from './errors.js';
 import { importExtensions, importOption } from './extensions.js';
+import { positive, wholeNumber } from './numbers.js';
 import { loadConfig } from './overrides.js';
 
 interface TrainFlags {
@@ -17,12 +18,6 @@ interface TrainFlags {
   distTimeout: number;
   lostAfter: number;
   maxRestarts: number;
-}
-
-function integer(text: string): number {
-  const n = Number(text);
-  if (!Number.isInteger(n) || n < 0) throw new InvalidArgumentError('expected a whole number, 0 or more.');
-  return n;
 }
 
 const EXAMPLES = `
@@ -47,27 +42,27 @@ export function trainCommand(): Command {
     .requiredOption('--config-file <file>', 'configuration, in YAML')
     .option('--resume', 'go on from the last checkpoint in OUTPUT_DIR, if there is one', false)
     .option('--eval-only', 'evaluate MODEL.WEIGHTS on DATASETS.TESTS, without training', false)
-    .option('--seed <n>', 'seed of all random numbers', integer, 0)
+    .option('--seed <n>', 'seed of all random numbers', wholeNumber, 0)
     .addOption(importOption())
     .option(
       '--num-gpus <n>',
       'processes on this machine: one a GPU, or with MODEL.DEVICE cpu as many as you like',
-      integer,
+      positive,
       1,
     )
-    .option('--num-machines <n>', 'machines', integer, 1)
-    .option('--machine-rank <n>', 'number of this machine, from 0', integer, 0)
+    .option('--num-machines <n>', 'machines', positive, 1)
+    .option('--machine-rank <n>', 'number of this machine, from 0', wholeNumber, 0)
     .option(
       '--dist-url <url>',
       'where the processes meet: auto, tcp://HOST:PORT of machine 0, or file:///PATH',
       'auto',
     )
-    .option('--dist-timeout <seconds>', 'longest time an exchange between processes may take', integer, 1800)
-    .option('--lost-after <seconds>', 'give up a process that is silent for so long', integer, 60)
+    .option('--dist-timeout <seconds>', 'longest time an exchange between processes may take', positive, 1800)
+    .option('--lost-after <seconds>', 'give up a process that is silent for so long', wholeNumber, 60)
     .option(
       '--max-restarts <n>',
       'after a failure, go on from the last checkpoint, at most so often',
-      integer,
+      wholeNumber,
       0,
     )
     .argument('[overrides...]', 'KEY VALUE pairs')
@@ -81,7 +76,6 @@ async function run(overrides: string[], flags: TrainFlags): Promise<void> {
     throw new UsageError('--eval-only needs weights: add MODEL.WEIGHTS FILE at the end');
   }
   const { numGpus, numMachines, machineRank, lostAfter } = flags;
-  if (numGpus < 1 || numMachines < 1) throw new UsageError('--num-gpus and --num-machines are at least 1');
   if (machineRank >= numMachines) {
     throw new UsageError(
       `--machine-rank ${machineRank} of ${numMachines} machines: they are numbered from 0`,

@@ -4,13 +4,8 @@ import type { FeatureSet, Order, RankList, TestData } from '../retrieval/index.j
 import { UsageError } from './errors.js';
 import { importExtensions } from './extensions.js';
 import { chooseImages } from './images.js';
-import {
-  addPredictorOptions,
-  embedImages,
-  type PredictorFlags,
-  positive,
-  predictorConfig,
-} from './predictor.js';
+import { positive } from './numbers.js';
+import { addPredictorOptions, embedImages, type PredictorFlags, predictorConfig } from './predictor.js';
 
 interface VisualizeFlags extends PredictorFlags {
   features?: string;
