@@ -90,7 +90,7 @@ async function run(overrides: string[], flags: CaptureFlags): Promise<void> {
       capture.attach();
       torch.scope(() => {
         if (!withGradient) {
-          predictor.call(batch);
+          predictor.model.embed(batch);
           return;
         }
         predictor.model.zeroGrad();

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
-import { UsageError } from './errors.js';
 import { loadConfig } from './overrides.js';
+import { checkRanking, loadTest, settleFlip } from './ranking.js';
 
 interface EvaluateFlags {
   features: string;
@@ -32,17 +32,11 @@ export function evaluateCommand(): Command {
 
 async function run(overrides: string[], flags: EvaluateFlags): Promise<void> {
   const cfg = await loadConfig(flags.configFile, overrides);
-  const { assertSupported } = await import('../config/index.js');
-  assertSupported(cfg);
-  if (cfg.TEST.FLIP.ENABLED) {
-    throw new UsageError('TEST.FLIP needs the images: features cannot be mirrored; use train --eval-only');
-  }
-  const torch = await import('../torch/index.js');
+  await checkRanking(cfg);
+  const test = await loadTest(flags.features, flags.query);
+  settleFlip(cfg, test);
   const { buildReidEvaluator, evaluationMode, resultsTable } = await import('../evaluation/index.js');
-  const { loadFeatures, makeTest } = await import('../retrieval/index.js');
-  const set = loadFeatures(flags.features);
-  const query = flags.query === undefined ? undefined : loadFeatures(flags.query);
-  const { features, paths, pids, camids, protocol } = torch.scope(() => makeTest(set, query));
+  const { features, paths, pids, camids, protocol } = test;
   const evaluator = buildReidEvaluator(cfg, protocol, { imageName: (i) => paths[i] });
   evaluator.process(features, { pids, camids });
   const results = await evaluator.evaluate();

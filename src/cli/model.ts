@@ -47,7 +47,11 @@ export function modelCommand(): Command {
     .usage('[FILE] [options] [KEY VALUE …]')
     .option('--config-file <file>', 'configuration, in YAML; the same as FILE; without either, the defaults')
     .option('--depth <n>', 'modules down to this depth: 0 is the model, 1 backbone and head', wholeNumber)
-    .option('--size <height width>', 'size of the image (default: INPUT.SIZE_TEST)', imageSize)
+    .option(
+      '--size <height width>',
+      'size of the image (default: as in evaluation, INPUT.SIZE_TEST or CROP.SIZE)',
+      imageSize,
+    )
     .option('--json', 'print JSON', false)
     .addOption(importOption())
     .argument('[words...]', 'a configuration file, KEY VALUE pairs')
@@ -62,6 +66,7 @@ async function run(words: string[], flags: ModelFlags): Promise<void> {
     cfg.INPUT.SIZE_TEST = flags.size;
     // Position embeddings are made for the size of training.
     cfg.INPUT.SIZE_TRAIN = flags.size;
+    cfg.INPUT.CROP.ENABLED = false;
   }
   await importExtensions(flags.import);
   await refuseUnsupported(cfg);

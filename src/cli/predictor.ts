@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import type { Config } from '../config/index.js';
+import { logger } from '../logger.js';
 import type { FeatureSet } from '../retrieval/index.js';
 import { UsageError } from './errors.js';
 import { importOption } from './extensions.js';
@@ -46,7 +47,9 @@ export async function predictorConfig(command: string, flags: PredictorFlags): P
   return cfg;
 }
 
-/** Loads the model and computes the features of these images. */
+/**
+ * Loads the model and computes the features of these images; with DATALOADER.SKIP_BROKEN of those that can be read.
+ */
 export async function embedImages(
   cfg: Config,
   images: ImageSet,
@@ -56,8 +59,23 @@ export async function embedImages(
   const { DefaultPredictor, resolveDevice } = await import('../engine/index.js');
   assertSupported(resolveDevice(cfg));
   const predictor = await DefaultPredictor.create(cfg, { deploy });
-  const features = await predictor.embed(images.paths, { batchSize, onProgress: reporter() });
-  return { features, ...images };
+  const broken = new Set<number>();
+  const features = await predictor.embed(images.paths, {
+    batchSize,
+    onProgress: reporter(),
+    onBroken: (row, message) => {
+      broken.add(row);
+      logger.warn(
+        `'${images.paths[row]}' cannot be loaded (${message}) and is left out; ${broken.size} such so far`,
+      );
+    },
+  });
+  const set = { features, ...images, ...(cfg.TEST.FLIP.ENABLED && { mirrored: true }) };
+  if (broken.size === 0) return set;
+  const rows = images.paths.flatMap((_, row) => (broken.has(row) ? [] : [row]));
+  if (rows.length === 0) throw new Error(`none of the ${broken.size} images could be read`);
+  const { selectImages } = await import('../retrieval/index.js');
+  return selectImages(set, rows);
 }
 
 /** Says how far it is: on a terminal in place, elsewhere not at all. */

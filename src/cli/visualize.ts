@@ -1,16 +1,20 @@
 import { existsSync, statSync } from 'node:fs';
 import { Command, Option } from 'commander';
-import type { FeatureSet, Order, RankList, TestData } from '../retrieval/index.js';
+import type { Config } from '../config/index.js';
+import type { Order, RankList, TestData } from '../retrieval/index.js';
 import { UsageError } from './errors.js';
 import { importExtensions } from './extensions.js';
 import { chooseImages } from './images.js';
 import { positive } from './numbers.js';
+import { loadConfig } from './overrides.js';
 import { addPredictorOptions, embedImages, type PredictorFlags, predictorConfig } from './predictor.js';
+import { checkRanking, loadTest, settleFlip } from './ranking.js';
 
 interface VisualizeFlags extends PredictorFlags {
   features?: string;
   query?: string;
   dataset?: string;
+  trial: number;
   out: string;
   metric?: string;
   sort: Order;
@@ -21,10 +25,12 @@ interface VisualizeFlags extends PredictorFlags {
 
 const EXAMPLES = `
   reid-native visualize --features market.safetensors --out seen/
+  reid-native visualize --features market.safetensors --out seen/ --set TEST.RERANK.ENABLED=True
   reid-native visualize --config-file F.yml --weights W.pth --out seen/ --sort mistakes --num 50
 
-Writes report.html, which needs no other file and no network, its charts as cmc.png, roc.png and distances.png, and a
-PNG file for each rank list in lists/: the query in blue, then the nearest gallery images, right ones green, wrong ones red.`;
+Images are ranked as TEST says, with query expansion or re-ranking where they are enabled. Writes report.html, which
+needs no other file and no network, its charts as cmc.png, roc.png and distances.png, and a PNG file for each rank list
+in lists/: the query in blue, then the nearest gallery images, right ones green, wrong ones red.`;
 
 export function visualizeCommand(): Command {
   const command = new Command('visualize')
@@ -34,7 +40,8 @@ export function visualizeCommand(): Command {
     .option('--features <file>', 'features of a test set or of a gallery, as embed writes them')
     .option('--query <file>', 'features of the queries')
     .option('--dataset <name>', 'data set to embed (default: the first of DATASETS.TESTS)')
-    .option('--metric <name>', 'cosine or euclidean (default: TEST.METRIC; of features, cosine)')
+    .option('--trial <n>', 'which trial of a data set with several, from 1', positive, 1)
+    .option('--metric <name>', 'cosine, euclidean or jaccard (default: TEST.METRIC)')
     .addOption(
       new Option('--sort <order>', 'lists with the worst AP first, or the best, or confident mistakes alone')
         .choices(['worst', 'best', 'mistakes', 'none'])
@@ -47,57 +54,52 @@ export function visualizeCommand(): Command {
 }
 
 async function run(flags: VisualizeFlags): Promise<void> {
-  if ((flags.features === undefined) === (flags.configFile === undefined)) {
-    throw new UsageError(
-      'give either --features FILE, or --config-file FILE of the model that is to make them',
-    );
+  const { features, out, trial } = flags;
+  if (features === undefined && flags.configFile === undefined) {
+    throw new UsageError('give --features FILE, or --config-file FILE of the model that is to make them');
   }
-  if (flags.query !== undefined && flags.features === undefined)
-    throw new UsageError('--query needs --features');
-  if (existsSync(flags.out) && !statSync(flags.out).isDirectory()) {
-    throw new UsageError(`--out ${flags.out} is a file; a folder is needed`);
+  if (flags.query !== undefined && features === undefined) throw new UsageError('--query needs --features');
+  if (flags.dataset !== undefined && features !== undefined) {
+    throw new UsageError('--dataset is to be embedded, --features are there already: give one');
   }
-  const { parseMetric } = await import('../evaluation/index.js');
-  const { makeTest, rankLists } = await import('../retrieval/index.js');
-  const torch = await import('../torch/index.js');
-  if (flags.metric !== undefined) parseMetric(flags.metric);
-  const { set, query, title, metricName } = await readOrEmbed(flags);
-  const metric = parseMetric(flags.metric ?? metricName);
-  const { data, findings } = torch.scope(() => {
-    const data = makeTest(set, query);
-    return { data, findings: rankLists(data, metric, flags.top) };
-  });
+  if (existsSync(out) && !statSync(out).isDirectory()) {
+    throw new UsageError(`--out ${out} is a file; a folder is needed`);
+  }
+  const cfg =
+    features === undefined
+      ? await predictorConfig('visualize', flags)
+      : await loadConfig(flags.configFile, flags.set ?? []);
+  if (flags.metric !== undefined) cfg.TEST.METRIC = flags.metric;
+  await checkRanking(cfg);
+  const { data, name } =
+    features === undefined
+      ? await embedTest(cfg, flags)
+      : { data: await loadTest(features, flags.query), name: features };
+  settleFlip(cfg, data);
+  const trials = data.protocol.trials.length;
+  if (trial > trials) throw new UsageError(`--trial ${trial}: ${name} has ${trials}`);
+  const { evaluationMode, evaluatorOptions } = await import('../evaluation/index.js');
+  const { rankLists, writeFindings } = await import('../retrieval/index.js');
+  const findings = rankLists(data, { ...evaluatorOptions(cfg), top: flags.top, trial: trial - 1 });
   const lists = await chooseLists(flags, data, findings.lists);
-  const { writeFindings } = await import('../retrieval/index.js');
-  const report = await writeFindings(flags.out, data, findings, lists, {
-    title,
-    metric,
-  });
+  const mode = evaluationMode(cfg);
+  const title = trials > 1 ? `${name}, trial ${trial} of ${trials}` : name;
+  const report = await writeFindings(out, data, findings, lists, { title, mode });
   const { mAP, cmc } = findings.ranking;
   const measures = `Rank-1 ${(cmc[0] * 100).toFixed(2)}, mAP ${(mAP * 100).toFixed(2)}`;
-  process.stdout.write(`${measures}; ${lists.length} rank lists drawn\nOpen ${report} in a browser.\n`);
+  process.stdout.write(
+    `${title}, ${mode}:\n${measures}; ${lists.length} rank lists drawn\nOpen ${report} in a browser.\n`,
+  );
 }
 
-async function readOrEmbed(
-  flags: VisualizeFlags,
-): Promise<{ set: FeatureSet; query?: FeatureSet; title: string; metricName: string }> {
-  const { loadFeatures } = await import('../retrieval/index.js');
-  if (flags.features !== undefined) {
-    const query = flags.query === undefined ? undefined : loadFeatures(flags.query);
-    return { set: loadFeatures(flags.features), query, title: flags.features, metricName: 'cosine' };
-  }
-  const cfg = await predictorConfig('visualize', flags);
+async function embedTest(cfg: Config, flags: VisualizeFlags): Promise<{ data: TestData; name: string }> {
   await importExtensions(flags.import);
-  if (cfg.TEST.METRIC === 'jaccard' && flags.metric === undefined) {
-    throw new UsageError(
-      'visualize draws plain distances: give --metric cosine or euclidean in place of TEST.METRIC jaccard',
-    );
-  }
   const dataset = flags.dataset ?? (cfg.DATASETS.TESTS as readonly string[])[0];
   if (dataset === undefined) throw new UsageError('visualize needs a test set: give --dataset NAME');
   const images = await chooseImages(cfg, [], { dataset, split: 'test' });
-  const title = `${dataset} by ${cfg.MODEL.WEIGHTS}`;
-  return { set: await embedImages(cfg, images, flags), title, metricName: cfg.TEST.METRIC };
+  const { makeTest } = await import('../retrieval/index.js');
+  const set = await embedImages(cfg, images, flags);
+  return { data: makeTest(set), name: `${dataset} by ${cfg.MODEL.WEIGHTS}` };
 }
 
 async function chooseLists(

@@ -273,6 +273,11 @@ export const DEFAULTS = {
     IMS_PER_BATCH: 64,
     /** `cosine`, `euclidean`, or `jaccard`: the distance of re-ranking alone, with K1 and K2 of RERANK. */
     METRIC: 'cosine',
+    /**
+     * What judges the model: `ReidEvaluator` ranks by features, `ClasEvaluator` counts the right classes of a `ClasHead`;
+     * not a FastReID key.
+     */
+    EVALUATOR: 'ReidEvaluator',
     /** Ranks to report; not a FastReID key. */
     RANKS: [1, 5, 10],
     /** MiB that distances may take beside the features; not a FastReID key. */

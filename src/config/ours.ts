@@ -36,6 +36,7 @@ export const OUR_KEYS: ReadonlyMap<string, unknown> = new Map<string, unknown>([
   ['SOLVER.SWA.LR_FACTOR', 0.5],
   ['TEST.BOOTSTRAP', 0],
   ['TEST.CAMERA_PAIRS', false],
+  ['TEST.EVALUATOR', 'ReidEvaluator'],
   ['TEST.MEMORY_BUDGET', 256],
   ['TEST.RANKS', [1, 5, 10]],
   ['TEST.RETRIEVAL.ENABLED', false],

@@ -5,6 +5,7 @@ import { ImageCache } from '../torch/image.js';
 import type { DeviceLike } from '../torch/index.js';
 import { EndlessBatches, FiniteBatches } from './batches.js';
 import { checkCameras, withTrainingCameras } from './cameras.js';
+import { withTrainingClasses } from './classes.js';
 import { CommDataset } from './dataset.js';
 import { type ImageItem, openDataset, ownOptions, type TestSet } from './datasets/index.js';
 import { DataLoader } from './loader.js';
@@ -109,6 +110,11 @@ function openCache({ CACHE, CACHE_GIB }: Config['DATALOADER']): ImageCache | und
   return new ImageCache({ folder: CACHE, limit });
 }
 
+export interface TestLoaderOptions extends LoaderOptions {
+  /** Identities have the numbers of the classes of training, for classifiers; else those of the test set. */
+  classes?: boolean;
+}
+
 /** A test loader, and what to do with the features of its pictures. */
 export interface TestLoader {
   loader: DataLoader;
@@ -122,12 +128,13 @@ export interface TestLoader {
  * Loader over the test pictures of the dataset `name`, each once and in order. With several processes, each gets one
  * contiguous piece of the list. With MODEL.BACKBONE.SIE_CAMERAS, cameras have the numbers of the training sets.
  */
-export function buildReidTestLoader(cfg: Config, name: string, options: LoaderOptions = {}): TestLoader {
+export function buildReidTestLoader(cfg: Config, name: string, options: TestLoaderOptions = {}): TestLoader {
   const { rank = 0, worldSize = 1, root, device = cfg.MODEL.DEVICE, log = logger.info } = options;
   const source = openDataset(name, { root, own: ownOptions(cfg) });
   if (rank === 0) log(source.showTest());
   const { images, trials, cameras } = source.testSet();
-  const dataset = new CommDataset(withTrainingCameras(cfg, source, images, root), { relabel: false });
+  const labelled = options.classes ? withTrainingClasses(cfg, source, images, root) : images;
+  const dataset = new CommDataset(withTrainingCameras(cfg, source, labelled, root), { relabel: false });
   const indices = new InferenceSampler(dataset.length, { rank, worldSize });
   const loader = new DataLoader({
     dataset,

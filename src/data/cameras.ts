@@ -1,6 +1,7 @@
 import type { Config } from '../config/index.js';
-import { type ImageDataset, type ImageItem, openDataset, ownOptions } from './datasets/index.js';
+import type { ImageDataset, ImageItem } from './datasets/index.js';
 import { type Label, numberLabels } from './labels.js';
+import { trainingItems } from './training-items.js';
 
 /**
  * Checks that every camera of the training sets has an embedding, where the model has embeddings of cameras
@@ -29,30 +30,15 @@ export function withTrainingCameras(
   root: string | undefined,
 ): readonly ImageItem[] {
   if (cfg.MODEL.BACKBONE.SIE_CAMERAS === 0) return images;
-  const numbers: Map<Label, number> = numberLabels(trainingCameras(cfg, root));
+  const why =
+    'MODEL.BACKBONE.SIE_CAMERAS is set: which camera has which embedding follows from the training sets, ' +
+    'DATASETS.NAMES, which cannot be read. With no names, all pictures are of unknown cameras and get the mean ' +
+    'of the embeddings.';
+  const numbers: Map<Label, number> = numberLabels(trainingItems(cfg, root, why).map(({ camid }) => camid));
   const known = numbers.size;
   return images.map((item) => {
     const label = source.trainingCamera(item);
     if (!numbers.has(label)) numbers.set(label, known - numbers.size - 1);
     return { ...item, camid: numbers.get(label)! };
   });
-}
-
-function trainingCameras(cfg: Config, root: string | undefined): Label[] {
-  const { NAMES, COMBINEALL } = cfg.DATASETS;
-  try {
-    return NAMES.flatMap((name) =>
-      openDataset(name, { root, combineAll: COMBINEALL, own: ownOptions(cfg) }).train.map(
-        ({ camid }) => camid,
-      ),
-    );
-  } catch (cause) {
-    const message = cause instanceof Error ? cause.message : String(cause);
-    throw new Error(
-      'MODEL.BACKBONE.SIE_CAMERAS is set: which camera has which embedding follows from the training sets, ' +
-        'DATASETS.NAMES, which cannot be read. With no names, all pictures are of unknown cameras and get the mean ' +
-        `of the embeddings.\n${message}`,
-      { cause },
-    );
-  }
 }

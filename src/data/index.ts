@@ -1,9 +1,11 @@
 export { type BatchSource, EndlessBatches, FiniteBatches } from './batches.js';
+export type { BrokenImage } from './broken.js';
 export {
   buildReidTestLoader,
   buildReidTrainLoader,
   type LoaderOptions,
   type TestLoader,
+  type TestLoaderOptions,
   type TrainLoaderOptions,
 } from './build.js';
 export { contactSheet, type SheetPart } from './contact-sheet.js';

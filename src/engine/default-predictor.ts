@@ -6,18 +6,19 @@ import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
 import { Checkpointer } from './checkpoint.js';
 import { resolveDevice } from './default-setup.js';
-import { imageBatches } from './image-batches.js';
+import { type ImageBatchOptions, imageBatches } from './image-batches.js';
+import { mirrorOf } from './mirror.js';
 
 export interface PredictorOptions {
   /** Bring the model to its deploy form: the same features but for rounding, sooner (RepVGG). Default false. */
   deploy?: boolean;
 }
 
-export interface EmbedOptions {
-  /** Images at a time. Default: TEST.IMS_PER_BATCH. */
-  batchSize?: number;
+export interface EmbedOptions extends Pick<ImageBatchOptions, 'batchSize'> {
   /** Called after each batch with the number of images done. */
   onProgress?: (done: number, total: number) => void;
+  /** Told of images that cannot be read and are left out (DATALOADER.SKIP_BROKEN). Default: a warning for each. */
+  onBroken?: (index: number, message: string) => void;
 }
 
 /**
@@ -31,10 +32,12 @@ export interface EmbedOptions {
 export class DefaultPredictor {
   readonly cfg: Config;
   readonly model: MetaArch;
+  readonly #mirror: ((images: Tensor) => Tensor) | undefined;
 
   private constructor(cfg: Config, model: MetaArch) {
     this.cfg = cfg;
     this.model = model;
+    this.#mirror = mirrorOf(cfg, model);
   }
 
   /** Builds the model and loads MODEL.WEIGHTS; without weights it warns, as features then mean nothing. */
@@ -51,33 +54,46 @@ export class DefaultPredictor {
   }
 
   /**
-   * Features of a batch that is ready: images [n, 3, h, w] of 0 to 255, RGB.
+   * Features of a batch that is ready: images [n, 3, h, w] of 0 to 255, RGB. With TEST.FLIP the means of those of the
+   * images and of their mirror images.
    *
    * @returns [n, dim] float32 on the CPU, not normalised
    */
   call(images: Tensor): Tensor {
-    return torch.scope(() => this.model.embed(images).to({ device: 'cpu', dtype: torch.float32 }));
+    return torch.scope(() => {
+      let features = this.model.embed(images);
+      if (this.#mirror) features = features.add(this.model.embed(this.#mirror(images))).div_(2);
+      return features.to({ device: 'cpu', dtype: torch.float32 });
+    });
   }
 
   /**
-   * Features of image files (paths, or the bytes of files), prepared as in evaluation.
+   * Features of image files (paths, or the bytes of files), prepared as in evaluation. An image that cannot be read is
+   * an error; with DATALOADER.SKIP_BROKEN its feature is NaN throughout.
    *
    * @returns [n, dim] float32 on the CPU, in the order of the images, not normalised
    */
   async embed(images: readonly ImageSource[], options: EmbedOptions = {}): Promise<Tensor> {
     if (images.length === 0) throw new Error('embed: there are no images');
-    const { batchSize = this.cfg.TEST.IMS_PER_BATCH, onProgress } = options;
+    const { batchSize, onProgress } = options;
+    const skipBroken = this.cfg.DATALOADER.SKIP_BROKEN;
+    const {
+      onBroken = (index, message) =>
+        logger.warn(`${nameOf(images[index], index)} cannot be loaded (${message}) and has no features`),
+    } = options;
     let out: Tensor | undefined;
     let done = 0;
     try {
-      for await (const { batch, sources } of imageBatches(this, images, { batchSize })) {
+      for await (const { batch, sources, broken } of imageBatches(this, images, { batchSize, skipBroken })) {
         out = torch.scope(() => {
           const features = this.call(batch);
+          for (const { index } of broken) features.select(0, index).fill_(Number.NaN);
           // One piece of memory for all, as pieces joined at the end would need it twice.
           const whole = out ?? torch.empty([images.length, features.shape[1]]).keep();
           whole.narrow(0, done, sources.length).copy_(features);
           return whole;
         });
+        for (const { index, message } of broken) onBroken(done + index, message);
         done += sources.length;
         onProgress?.(done, images.length);
       }
@@ -88,3 +104,6 @@ export class DefaultPredictor {
     }
   }
 }
+
+const nameOf = (source: ImageSource, index: number): string =>
+  typeof source === 'string' ? `'${source}'` : `image ${index}`;

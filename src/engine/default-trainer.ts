@@ -7,7 +7,12 @@ import {
   type DataLoader,
   type TestLoader,
 } from '../data/index.js';
-import { buildReidEvaluator, type NestedResults } from '../evaluation/index.js';
+import {
+  buildEvaluator,
+  checkEvaluation,
+  EVALUATOR_REGISTRY,
+  type NestedResults,
+} from '../evaluation/index.js';
 import { logger } from '../logger.js';
 import { applyMemoryFormat, buildModel, type MetaArch } from '../modeling/index.js';
 import {
@@ -98,6 +103,7 @@ export class DefaultTrainer extends TrainerBase {
     super();
     const self = this.constructor as TrainerClass;
     const resolved = resolveDevice(cfg);
+    checkEvaluation(resolved); // not hours later
     this.seed = seed;
     this.dataLoader = self.buildTrainLoader(resolved, seed);
     this.cfg = self.autoScaleHyperparams(resolved, this.dataLoader.dataset.numClasses);
@@ -329,7 +335,8 @@ export class DefaultTrainer extends TrainerBase {
   }
 
   static buildTestLoader(cfg: Config, datasetName: string): TestLoader {
-    return buildReidTestLoader(cfg, datasetName, shard());
+    const { classes } = EVALUATOR_REGISTRY.get(cfg.TEST.EVALUATOR);
+    return buildReidTestLoader(cfg, datasetName, { ...shard(), classes });
   }
 
   static buildModel(cfg: Config): MetaArch {
@@ -353,7 +360,7 @@ export class DefaultTrainer extends TrainerBase {
   static buildEvaluator(cfg: Config, datasetName: string): TestSet {
     const { loader, protocol } = this.buildTestLoader(cfg, datasetName);
     const imageName = (index: number): string => loader.dataset.items[index].imgPath;
-    return { loader, evaluator: buildReidEvaluator(cfg, protocol, { imageName }) };
+    return { loader, evaluator: buildEvaluator(cfg, { protocol, imageName }) };
   }
 
   /** Evaluates a model on each of DATASETS.TESTS: see `evaluateOnTests`. */
@@ -369,6 +376,7 @@ export class DefaultTrainer extends TrainerBase {
         'evaluation needs weights: add MODEL.WEIGHTS <file.pth>, or leave out --eval-only to train',
       );
     }
+    checkEvaluation(resolved);
     resolved.MODEL.BACKBONE.PRETRAIN = false;
     const model = this.buildModel(resolved);
     await new Checkpointer(model).load(resolved.MODEL.WEIGHTS);

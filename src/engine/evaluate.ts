@@ -10,9 +10,10 @@ import {
   resultsTable,
 } from '../evaluation/index.js';
 import { logger } from '../logger.js';
-import { ImageModel, type MetaArch } from '../modeling/index.js';
+import type { MetaArch } from '../modeling/index.js';
 import * as torch from '../torch/index.js';
 import { type Evaluation, writeEvaluation } from './evaluation-files.js';
+import { mirrorOf } from './mirror.js';
 import { isMainProcess } from './parallel.js';
 import { ShardedEvaluator } from './sharded-evaluator.js';
 
@@ -56,14 +57,4 @@ export async function evaluateOnTests(
   logger.info(`Evaluation results (${mode}):\n${resultsTable(all)}`);
   if (isMainProcess() && cfg.OUTPUT_DIR !== '') writeEvaluation(cfg.OUTPUT_DIR, mode, evaluations);
   return names.length === 1 ? all[names[0]] : all;
-}
-
-/**
- * What makes mirror images for TEST.FLIP. FastReID's model normalises pixels in place, so that its mirror images are
- * normalised a second time.
- */
-function mirrorOf(cfg: Config, model: MetaArch): ((images: torch.Tensor) => torch.Tensor) | undefined {
-  if (!cfg.TEST.FLIP.ENABLED) return undefined;
-  const twice = cfg.COMPAT === 'fastreid' && model instanceof ImageModel;
-  return (images) => (twice ? model.normalize(images) : images).flip([3]);
 }

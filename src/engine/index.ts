@@ -25,7 +25,7 @@ export {
 export { type ExplainableModel, type Explanation, explainPair, type PictureMaps } from './explain.js';
 export { colourMap, drawOver, type ExplainedPair, explanationPicture } from './explain-picture.js';
 export * as hooks from './hooks/index.js';
-export { imageBatches } from './image-batches.js';
+export { type ImageBatch, type ImageBatchOptions, imageBatches } from './image-batches.js';
 export { isRank, isRestart, LaunchError, type LaunchOptions, launch } from './launch.js';
 export type { LoadReport } from './load-report.js';
 export { type ProfileReportOptions, profileReport, type StepTimes } from './profile-report.js';

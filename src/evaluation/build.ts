@@ -1,7 +1,64 @@
 import type { Config } from '../config/index.js';
-import { ReidEvaluator, type ReidEvaluatorOptions, type TestProtocol } from './reid-evaluator.js';
+import { Registry } from '../registry.js';
+import { ClasEvaluator } from './clas-evaluator.js';
+import { checkEvaluatorOptions, type ReidEvaluatorOptions } from './options.js';
+import { type DatasetEvaluator, ReidEvaluator, type TestProtocol } from './reid-evaluator.js';
 
-/** What `TEST` and `COMPAT` ask of an evaluator. */
+/** What an evaluator is told of its test set. */
+export interface TestFacts {
+  /** Which images are looked up in which, or how many of them, the first, are queries. */
+  protocol: number | TestProtocol;
+  /** What images are called in messages, by their position. */
+  imageName?: (index: number) => string;
+}
+
+/** A way of evaluating (TEST.EVALUATOR). */
+export interface EvaluatorKind {
+  /** Whether it is told the classes of training instead of the test set's own numbers of identities. Default: no. */
+  readonly classes?: boolean;
+  /** Throws, naming the key, for a setting that cannot be; before anything is trained. */
+  check?(cfg: Config): void;
+  build(cfg: Config, test: TestFacts): DatasetEvaluator;
+  /** How results come about, in words, besides `TEST.FLIP` and `COMPAT`. */
+  mode(cfg: Config): string[];
+}
+
+/** Ways of evaluating, by the names that TEST.EVALUATOR has for them. */
+export const EVALUATOR_REGISTRY = new Registry<EvaluatorKind>('evaluator');
+
+EVALUATOR_REGISTRY.register('ReidEvaluator', {
+  check: (cfg) => checkEvaluatorOptions(evaluatorOptions(cfg)),
+  build: (cfg, { protocol, imageName }) => buildReidEvaluator(cfg, protocol, { imageName }),
+  mode: ({ TEST }) => {
+    const { AQE, RERANK, METRIC } = TEST;
+    const jaccard = METRIC === 'jaccard';
+    return [
+      jaccard ? `jaccard distance (k1 ${RERANK.K1}, k2 ${RERANK.K2})` : `${METRIC} distance`,
+      ...(AQE.ENABLED ? [`query expansion (${AQE.QE_TIME} times, k ${AQE.QE_K}, alpha ${AQE.ALPHA})`] : []),
+      ...(RERANK.ENABLED && !jaccard
+        ? [`re-ranking (k1 ${RERANK.K1}, k2 ${RERANK.K2}, lambda ${RERANK.LAMBDA})`]
+        : []),
+    ];
+  },
+});
+
+EVALUATOR_REGISTRY.register('ClasEvaluator', {
+  classes: true,
+  build: (_cfg, { imageName }) => new ClasEvaluator({ imageName }),
+  mode: () => ['classification'],
+});
+
+/** The evaluator that TEST.EVALUATOR names. */
+export function buildEvaluator(cfg: Config, test: TestFacts): DatasetEvaluator {
+  return EVALUATOR_REGISTRY.get(cfg.TEST.EVALUATOR).build(cfg, test);
+}
+
+/** Throws, naming the key, where a configuration cannot be evaluated by. */
+export function checkEvaluation(cfg: Config): void {
+  EVALUATOR_REGISTRY.get(cfg.TEST.EVALUATOR).check?.(cfg);
+}
+
+/** What `TEST` and `COMPAT` ask of a ReidEvaluator. */
 export function evaluatorOptions({ TEST, COMPAT }: Config): ReidEvaluatorOptions {
   const { AQE, RERANK, RETRIEVAL } = TEST;
   return {
@@ -21,7 +78,7 @@ export function evaluatorOptions({ TEST, COMPAT }: Config): ReidEvaluatorOptions
   };
 }
 
-/** The evaluator that a configuration asks for. */
+/** The ReidEvaluator that a configuration asks for. */
 export function buildReidEvaluator(
   cfg: Config,
   protocol: number | TestProtocol,
@@ -31,16 +88,11 @@ export function buildReidEvaluator(
 }
 
 /** How results came about, in words: `cosine distance, mirrored images, COMPAT: none`. */
-export function evaluationMode({ TEST, COMPAT }: Config): string {
-  const { AQE, RERANK } = TEST;
-  const jaccard = TEST.METRIC === 'jaccard';
+export function evaluationMode(cfg: Config): string {
+  const { TEST, COMPAT } = cfg;
   return [
-    jaccard ? `jaccard distance (k1 ${RERANK.K1}, k2 ${RERANK.K2})` : `${TEST.METRIC} distance`,
-    TEST.FLIP.ENABLED && 'mirrored images',
-    AQE.ENABLED && `query expansion (${AQE.QE_TIME} times, k ${AQE.QE_K}, alpha ${AQE.ALPHA})`,
-    RERANK.ENABLED && !jaccard && `re-ranking (k1 ${RERANK.K1}, k2 ${RERANK.K2}, lambda ${RERANK.LAMBDA})`,
+    ...EVALUATOR_REGISTRY.get(TEST.EVALUATOR).mode(cfg),
+    ...(TEST.FLIP.ENABLED ? ['mirrored images'] : []),
     `COMPAT: ${COMPAT || 'none'}`,
-  ]
-    .filter((part) => part !== false)
-    .join(', ');
+  ].join(', ');
 }

@@ -1,5 +1,14 @@
 export { bootstrapIntervals, type Interval } from './bootstrap.js';
-export { buildReidEvaluator, evaluationMode, evaluatorOptions } from './build.js';
+export {
+  buildEvaluator,
+  buildReidEvaluator,
+  checkEvaluation,
+  EVALUATOR_REGISTRY,
+  type EvaluatorKind,
+  evaluationMode,
+  evaluatorOptions,
+  type TestFacts,
+} from './build.js';
 export { type CameraPair, CameraPairs } from './camera-pairs.js';
 export { ClasEvaluator } from './clas-evaluator.js';
 export {
@@ -14,7 +23,9 @@ export {
   parseMetric,
 } from './distance.js';
 export { type FeatureModel, inferenceOnDataset, type TestBatch } from './inference.js';
+export { Matches } from './matches.js';
 export { type NeighbourOptions, type Neighbours, nearestRows, smallest } from './neighbours.js';
+export { checkEvaluatorOptions, type ReidEvaluatorOptions } from './options.js';
 export { expandFeatures, type QueryExpansionOptions } from './query-expansion.js';
 export { evaluateRank, RankAccumulator, type RankOptions, type RankResult } from './rank.js';
 export {
@@ -22,7 +33,6 @@ export {
   type EvaluationDetails,
   type Labels,
   ReidEvaluator,
-  type ReidEvaluatorOptions,
   type TestProtocol,
 } from './reid-evaluator.js';
 export { type ReRankOptions, reRank } from './rerank.js';
@@ -34,4 +44,5 @@ export {
   RocAccumulator,
   type RocResult,
 } from './roc.js';
+export { takeRows } from './rows.js';
 export { type DistanceOptions, forEachQuery } from './trial.js';

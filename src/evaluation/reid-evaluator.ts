@@ -5,11 +5,13 @@ import * as torch from '../torch/index.js';
 import type { Interval } from './bootstrap.js';
 import { type CameraPair, CameraPairs } from './camera-pairs.js';
 import { intervals, rankResults, retrievalResults, rocResults, singleShotResults } from './measures.js';
+import { checkEvaluatorOptions, type ReidEvaluatorOptions } from './options.js';
 import { RankAccumulator, type RankResult } from './rank.js';
 import type { Results } from './results.js';
 import { type DistanceHistogram, RocAccumulator, type RocResult } from './roc.js';
+import { rowsOf } from './rows.js';
 import { SingleShot } from './single-shot.js';
-import { type DistanceOptions, forEachQuery, parseTestMetric } from './trial.js';
+import { forEachQuery } from './trial.js';
 
 /** Identities and cameras of a batch, in the order of its images. */
 export interface Labels {
@@ -35,23 +37,6 @@ export interface TestProtocol {
    * the query image itself does not.
    */
   readonly cameras: boolean;
-}
-
-export interface ReidEvaluatorOptions extends DistanceOptions {
-  /** Ranks to report (TEST.RANKS). Default 1, 5, 10. */
-  ranks?: readonly number[];
-  /** Verification figures too (TEST.ROC). */
-  roc?: boolean;
-  /** Measures of general retrieval too: Recall at these numbers, R-precision and mAP@R (TEST.RETRIEVAL). */
-  recalls?: readonly number[];
-  /** Draws for confidence intervals over identities (TEST.BOOTSTRAP); 0, the default, for none. */
-  bootstrap?: number;
-  /** A table of pairs of cameras (TEST.CAMERA_PAIRS). */
-  cameraPairs?: boolean;
-  /** Also `Rank-k` with one gallery image of each identity (TEST.SINGLE_SHOT). */
-  singleShot?: boolean;
-  /** What images are called in messages, by their position. */
-  imageName?: (index: number) => string;
 }
 
 /** What an evaluation found besides the results, of one trial. */
@@ -89,12 +74,7 @@ export class ReidEvaluator implements DatasetEvaluator {
     this.protocol = protocol;
     this.options = options;
     this.ranks = options.ranks ?? [1, 5, 10];
-    parseTestMetric(options.metric ?? 'cosine');
-    for (const rank of [...this.ranks, ...(options.recalls ?? [])]) {
-      if (!Number.isInteger(rank) || rank < 1) {
-        throw new RangeError(`evaluation: ranks to report are whole numbers from 1 on, got ${rank}`);
-      }
-    }
+    checkEvaluatorOptions(options);
   }
 
   /** CMC curve and measures of each query, of the last `evaluate` (of its last trial). */
@@ -224,10 +204,14 @@ export class ReidEvaluator implements DatasetEvaluator {
     const unread = this.pids.filter((pid) => pid === UNREAD).length;
     if (unread === 0) return protocol;
     logger.warn(`${unread} of ${this.pids.length} images could not be read and are not evaluated`);
-    const counted = (images: readonly number[]): number[] => images.filter((i) => this.pids[i] !== UNREAD);
+    const readable = (images: readonly number[], what: string): number[] => {
+      const left = images.filter((i) => this.pids[i] !== UNREAD);
+      if (left.length > 0) return left;
+      throw new Error(`evaluation: none of the ${images.length} ${what} images could be read`);
+    };
     const trials = protocol.trials.map(({ query, gallery }) => ({
-      query: counted(query),
-      gallery: counted(gallery),
+      query: readable(query, 'query'),
+      gallery: readable(gallery, 'gallery'),
     }));
     return { ...protocol, trials };
   }
@@ -257,13 +241,6 @@ export class ReidEvaluator implements DatasetEvaluator {
     }
     return protocol;
   }
-}
-
-/** Rows of a matrix in the given order; a view where they are a contiguous piece. */
-function rowsOf(all: Tensor, indices: readonly number[]): Tensor {
-  const [first] = indices;
-  if (indices.every((row, i) => row === first + i)) return all.narrow(0, first, indices.length);
-  return all.index_select(0, torch.tensor(Int32Array.from(indices), { device: all.device }));
 }
 
 /** Means over trials, and behind them the standard deviations; a single trial's results as they are. */

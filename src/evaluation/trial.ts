@@ -24,8 +24,31 @@ export interface DistanceOptions {
   budget?: number;
 }
 
+/** Throws a RangeError that names the key of a value that cannot be. */
+export function checkDistanceOptions({ metric = 'cosine', aqe, rerank, budget }: DistanceOptions): void {
+  parseTestMetric(metric);
+  const check = (
+    key: string,
+    value: number | undefined,
+    what: string,
+    good: (x: number) => boolean,
+  ): void => {
+    if (value === undefined || good(value)) return;
+    throw new RangeError(`TEST.${key} must be ${what}, got ${value}`);
+  };
+  const whole = 'a whole number from 1 on';
+  const isWhole = (x: number): boolean => Number.isInteger(x) && x >= 1;
+  check('AQE.QE_TIME', aqe?.times, whole, isWhole);
+  check('AQE.QE_K', aqe?.k, whole, isWhole);
+  check('AQE.ALPHA', aqe?.alpha, 'a number from 0 on', (x) => x >= 0 && x < Number.POSITIVE_INFINITY);
+  check('RERANK.K1', rerank?.k1, whole, isWhole);
+  check('RERANK.K2', rerank?.k2, whole, isWhole);
+  check('RERANK.LAMBDA', rerank?.lambda, 'between 0 and 1', (x) => x >= 0 && x <= 1);
+  check('MEMORY_BUDGET', budget, 'more than 0 MiB', (x) => x > 0);
+}
+
 /** Name check for `TEST.METRIC`. Throws naming the accepted values. */
-export function parseTestMetric(name: string): Metric | 'jaccard' {
+function parseTestMetric(name: string): Metric | 'jaccard' {
   return name === 'jaccard' ? name : parseMetric(name, ['jaccard']);
 }
 

@@ -30,7 +30,7 @@ export interface ModelSummary {
 
 /**
  * Builds the model of a configuration on the CPU, without any weights from files, and runs it once on one image of
- * `INPUT.SIZE_TEST`.
+ * the size that evaluation makes: `INPUT.SIZE_TEST`, or with `INPUT.CROP` its `SIZE`.
  *
  * @param log gets what the builders have to say
  */
@@ -40,7 +40,8 @@ export function summarizeModel(cfg: Config, log: Log): ModelSummary {
   own.MODEL.BACKBONE.PRETRAIN = false;
   const classesFromData = own.MODEL.HEADS.NUM_CLASSES === 0;
   if (classesFromData) own.MODEL.HEADS.NUM_CLASSES = PLACEHOLDER_CLASSES;
-  const [height, width] = own.INPUT.SIZE_TEST;
+  const { CROP, SIZE_TEST } = own.INPUT;
+  const [height, width = height] = CROP.ENABLED ? CROP.SIZE : SIZE_TEST;
   const model = buildModel(own, log).eval();
   const { modules, activationBytes, featureWidth } = torch.noGrad(() =>
     torch.scope(() => {

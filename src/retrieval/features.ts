@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import type { Label } from '../data/labels.js';
-import type { TestProtocol } from '../evaluation/index.js';
+import { type TestProtocol, takeRows } from '../evaluation/index.js';
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
 import { writeAtomicSync } from '../torch/serialization/atomic-file.js';
@@ -17,10 +17,12 @@ export interface FeatureSet {
   cameras?: Label[];
   /** Which images are looked up in which, by their rows, when they are a test set. */
   protocol?: TestProtocol;
+  /** Whether they are the means of the features of the images and of their mirror images (TEST.FLIP). */
+  mirrored?: boolean;
 }
 
 /** Texts that go with the array: metadata of a safetensors file, or the JSON file beside a .npy file. */
-const FIELDS = ['paths', 'identities', 'cameras', 'protocol'] as const;
+const FIELDS = ['paths', 'identities', 'cameras', 'protocol', 'mirrored'] as const;
 type Described = Partial<Record<(typeof FIELDS)[number], unknown>>;
 
 const labelFile = (path: string): string => path.replace(/\.npy$/, '.json');
@@ -33,7 +35,7 @@ export function checkFeaturesPath(path: string): void {
 
 /**
  * Writes features. A `.safetensors` file has the tensor `features` and, in its metadata, `paths`, `identities`,
- * `cameras` and `protocol`, each as JSON. A `.npy` file has the array alone; the same fields are in a JSON file beside
+ * `cameras`, `protocol` and `mirrored`, each as JSON. A `.npy` file has the array alone; the same fields are in a JSON file beside
  * it, which has its name but for the ending.
  */
 export function saveFeatures(path: string, set: FeatureSet): void {
@@ -65,17 +67,37 @@ export function loadFeatures(path: string): FeatureSet {
         `${path}: features must be a matrix of floats, got ${array.dtype.name} of shape [${array.shape.join(', ')}]`,
       );
     }
-    const { paths, identities, cameras, protocol } = texts;
+    const { paths, identities, cameras, protocol, mirrored } = texts;
     const set: FeatureSet = {
       features: array.to(torch.float32),
       paths: (paths ?? Array.from({ length: array.shape[0] }, (_, i) => `#${i}`)) as string[],
       identities: identities as Label[] | undefined,
       cameras: cameras as Label[] | undefined,
       protocol: protocol as TestProtocol | undefined,
+      mirrored: mirrored as boolean | undefined,
     };
     checkFeatures(path, set);
     return set;
   });
+}
+
+/** Some images of a set, in the given order; the protocol goes with them. New features belong to the open scope. */
+export function selectImages(set: FeatureSet, rows: readonly number[]): FeatureSet {
+  const place = new Map(rows.map((row, i) => [row, i]));
+  const some = <T>(list: readonly T[] | undefined): T[] | undefined => list && rows.map((row) => list[row]);
+  const placesOf = (list: readonly number[]): number[] => list.flatMap((row) => place.get(row) ?? []);
+  const trials = set.protocol?.trials.map((trial) => ({
+    query: placesOf(trial.query),
+    gallery: placesOf(trial.gallery),
+  }));
+  return {
+    ...set,
+    features: takeRows(set.features, rows),
+    paths: some(set.paths)!,
+    identities: some(set.identities),
+    cameras: some(set.cameras),
+    protocol: set.protocol && trials && { ...set.protocol, trials },
+  };
 }
 
 function readSafetensors(path: string): { array: Tensor; texts: Described } {
@@ -110,7 +132,8 @@ function parse(where: string, text: string): unknown {
 
 const isLabel = (value: unknown): boolean => typeof value === 'string' || Number.isFinite(value);
 
-function checkFeatures(where: string, { features, paths, identities, cameras, protocol }: FeatureSet): void {
+function checkFeatures(where: string, set: FeatureSet): void {
+  const { features, paths, identities, cameras, protocol, mirrored } = set;
   const [n] = features.shape;
   for (const [field, list] of Object.entries({ paths, identities, cameras })) {
     if (list === undefined) continue;
@@ -122,6 +145,9 @@ function checkFeatures(where: string, { features, paths, identities, cameras, pr
       field === 'paths' ? typeof value !== 'string' : !isLabel(value),
     );
     if (wrong >= 0) throw new Error(`${where}: ${field}[${wrong}] is ${JSON.stringify(list[wrong])}`);
+  }
+  if (mirrored !== undefined && typeof mirrored !== 'boolean') {
+    throw new Error(`${where}: mirrored is ${JSON.stringify(mirrored)}, but can only be true or false`);
   }
   if (protocol !== undefined) checkProtocol(where, protocol, n);
 }

@@ -1,6 +1,6 @@
 import type { Label } from '../data/labels.js';
 import { normalize_ } from '../evaluation/distance.js';
-import { type Metric, nearestRows, normalize, parseMetric } from '../evaluation/index.js';
+import { type Metric, nearestRows, normalize, parseMetric, takeRows } from '../evaluation/index.js';
 import type { DeviceLike, Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
 import { loadFeatures, saveFeatures } from './features.js';
@@ -116,12 +116,7 @@ export class GalleryIndex implements Disposable {
     const gone = new Set([...paths].flatMap((path) => this.#rows.get(path) ?? []));
     if (gone.size === 0) return 0;
     const rows = this.#entries.flatMap((_, row) => (gone.has(row) ? [] : [row]));
-    const kept = torch.noGrad(() =>
-      torch.scope(() => {
-        const at = torch.tensor(BigInt64Array.from(rows, BigInt), { device: this.#device });
-        return this.#features.index_select(0, at).keep();
-      }),
-    );
+    const kept = torch.noGrad(() => takeRows(this.#features, rows).keep());
     this.#features.dispose();
     this.#features = kept;
     this.#entries = rows.map((row) => this.#entries[row]);
@@ -184,9 +179,8 @@ export class GalleryIndex implements Disposable {
         camera: cameras?.[row],
       }));
       const all = rows.length === paths.length;
-      const at = BigInt64Array.from(all ? [] : rows, BigInt);
       try {
-        index.add(all ? features : features.index_select(0, torch.tensor(at)), entries);
+        index.add(all ? features : takeRows(features, rows), entries);
       } catch (error) {
         index.dispose();
         throw new Error(`${path}: ${(error as Error).message}`);

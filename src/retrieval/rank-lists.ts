@@ -1,14 +1,14 @@
 import {
   type DistanceHistogram,
-  forEachDistanceBlock,
-  type Metric,
+  type DistanceOptions,
+  forEachQuery,
+  Matches,
   RankAccumulator,
   type RankResult,
   RocAccumulator,
   type RocResult,
-  smallest,
+  takeRows,
 } from '../evaluation/index.js';
-import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
 import type { TestData } from './test-data.js';
 
@@ -36,57 +36,51 @@ export interface Findings {
   ranking: RankResult;
   /** Verification by distances of pairs; undefined when there are no genuine or no impostor pairs. */
   pairs: { roc: RocResult; histogram: DistanceHistogram } | undefined;
+  /** What the distances are, for axes. */
+  distance: string;
+}
+
+export interface RankListOptions extends DistanceOptions {
+  /** Length of the lists. Default 10. */
+  top?: number;
+  /** Which of the trials, from 0. Default the first. */
+  trial?: number;
 }
 
 /**
- * Ranks the gallery for each query of the first trial: lists, measures and the distances of all pairs that count, in
- * one pass and bounded memory.
- *
- * @param top length of the lists
+ * Ranks the gallery for each query of a trial, as the evaluation does: lists, measures and the distances of all pairs
+ * that count, in one pass and bounded memory.
  */
-export function rankLists(data: TestData, metric: Metric, top = 10): Findings {
+export function rankLists(data: TestData, options: RankListOptions = {}): Findings {
   const { features, pids, protocol } = data;
+  const { top = 10, trial = 0 } = options;
   refuseNonFinite(data);
   // An image that is its own camera shares it with itself alone.
   const camids = protocol.cameras ? data.camids : data.camids.map((_, row) => row);
-  const [{ query, gallery }] = protocol.trials;
-  const [gPids, gCamids] = [gallery.map((row) => pids[row]), gallery.map((row) => camids[row])];
-  const ranks = new RankAccumulator(gPids, gCamids);
-  const pairs = new RocAccumulator(gPids, gCamids);
-  const places = new Map<number, number[]>();
-  gPids.forEach((pid, g) => {
-    const list = places.get(pid);
-    if (list) list.push(g);
-    else places.set(pid, [g]);
-  });
-  const junkOf = (row: number): Set<number> =>
-    new Set(places.get(pids[row])?.filter((g) => gCamids[g] === camids[row]));
+  if (!(trial in protocol.trials)) {
+    throw new RangeError(`there is no trial ${trial + 1}: the test has ${protocol.trials.length}`);
+  }
+  const { query, gallery } = protocol.trials[trial];
+  const labels = [gallery.map((row) => pids[row]), gallery.map((row) => camids[row])] as const;
+  const ranks = new RankAccumulator(...labels);
+  const pairs = new RocAccumulator(...labels);
+  const matches = new Matches(...labels);
   const lists: RankList[] = [];
   torch.scope(() => {
-    const [q, g] = [rowsOf(features, query), rowsOf(features, gallery)];
-    forEachDistanceBlock(q, g, metric, (block, from) => {
-      const [rows, m] = block.shape;
-      const junk = Array.from({ length: rows }, (_, r) => junkOf(query[from + r]));
-      const most = junk.reduce((max, one) => Math.max(max, one.size), 0);
-      const near = smallest(block, Math.min(m, top + most));
-      const values = block.toTypedArray() as Float32Array;
-      for (let r = 0; r < rows; r++) {
-        const row = query[from + r];
-        const distances = values.subarray(r * m, (r + 1) * m);
-        ranks.add(from + r, pids[row], camids[row], distances);
-        pairs.add(pids[row], camids[row], distances);
-        const nearest: Ranked[] = [];
-        for (let i = r * near.k; i < (r + 1) * near.k && nearest.length < top; i++) {
-          const place = near.indices[i];
-          if (junk[r].has(place)) continue;
-          nearest.push({
-            row: gallery[place],
-            distance: near.distances[i],
-            right: gPids[place] === pids[row],
-          });
-        }
-        lists.push({ query: row, ap: undefined, nearest });
-      }
+    const rows = takeRows(features, [...query, ...gallery]);
+    forEachQuery(rows, query.length, options, (q, distances) => {
+      const row = query[q];
+      const [pid, camid] = [pids[row], camids[row]];
+      ranks.add(q, pid, camid, distances);
+      pairs.add(pid, camid, distances);
+      const nearest = smallestPlaces(distances, top, new Set(matches.of(pid, camid).removed)).map(
+        (place): Ranked => ({
+          row: gallery[place],
+          distance: distances[place],
+          right: labels[0][place] === pid,
+        }),
+      );
+      lists.push({ query: row, ap: undefined, nearest });
     });
   });
   const ranking = ranks.result({ maxRank: 50 });
@@ -94,16 +88,33 @@ export function rankLists(data: TestData, metric: Metric, top = 10): Findings {
     lists[position].ap = ranking.ap[i];
   });
   // Queries that count have genuine pairs; impostors there may be none.
-  const judged = new Set([...gPids, ...query.map((row) => pids[row])]).size > 1;
+  const judged = new Set([...labels[0], ...query.map((row) => pids[row])]).size > 1;
   return {
     lists,
     ranking,
     pairs: judged ? { roc: pairs.result(), histogram: pairs.histogram(64) } : undefined,
+    distance: distanceName(options),
   };
 }
 
-function rowsOf(features: Tensor, rows: readonly number[]): Tensor {
-  return features.index_select(0, torch.tensor(BigInt64Array.from(rows, BigInt)));
+/** Places of the smallest numbers, ascending, equal ones by their places; those in `skip` are left out. */
+function smallestPlaces(values: Float32Array, count: number, skip: ReadonlySet<number>): number[] {
+  const best: number[] = [];
+  for (let place = 0; place < values.length; place++) {
+    if (best.length === count && values[place] >= values[best[count - 1]]) continue;
+    if (skip.has(place)) continue;
+    let i = best.length;
+    while (i > 0 && values[place] < values[best[i - 1]]) i--;
+    best.splice(i, 0, place);
+    if (best.length > count) best.pop();
+  }
+  return best;
+}
+
+function distanceName({ metric = 'cosine', rerank }: DistanceOptions): string {
+  if (metric === 'jaccard') return 'Jaccard distance';
+  if (rerank !== undefined) return 're-ranked distance';
+  return metric === 'cosine' ? '1 − cosine similarity' : 'squared Euclidean distance';
 }
 
 /**

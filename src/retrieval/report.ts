@@ -6,12 +6,12 @@ import { type Tile, thumbnail, tileSize, VERDICT_COLOURS } from './tiles.js';
 
 export interface ReportOptions {
   title: string;
-  /** Metric's name, for the axes. */
-  metric: string;
+  /** How the ranking came about, in words. */
+  mode: string;
 }
 
 /** The charts of a report, as SVG, by the names of their files. */
-export function drawCharts({ ranking, pairs }: Findings, metric: string): Record<string, string> {
+export function drawCharts({ ranking, pairs, distance }: Findings): Record<string, string> {
   const ranks = Array.from(ranking.cmc, (_, i) => i + 1);
   const cmc = lineChart({
     ...SIZE,
@@ -39,7 +39,7 @@ export function drawCharts({ ranking, pairs }: Findings, metric: string): Record
         { name: 'genuine', counts: histogram.genuine, colour: VERDICT_COLOURS.right },
         { name: 'impostor', counts: histogram.impostor, colour: VERDICT_COLOURS.wrong },
       ],
-      x: { label: metric === 'cosine' ? '1 − cosine similarity' : 'squared Euclidean distance' },
+      x: { label: distance },
       y: { label: 'share of pairs' },
     }),
   };
@@ -109,7 +109,7 @@ export async function* htmlReport(
   data: TestData,
   findings: Findings,
   lists: readonly RankList[],
-  { title, metric }: ReportOptions,
+  { title, mode }: ReportOptions,
 ): AsyncGenerator<string> {
   const { ranking } = findings;
   const rank = (r: number): string => (ranking.cmc[r - 1] * 100).toFixed(2);
@@ -121,7 +121,6 @@ export async function* htmlReport(
     mINP: (ranking.mINP * 100).toFixed(2),
     queries: String(ranking.counted.length),
     'without a match': String(ranking.dropped),
-    distance: metric,
   };
   const cells = (tag: string, texts: string[]): string =>
     `<tr>${texts.map((text) => `<${tag}>${escapeText(text)}</${tag}>`).join('')}</tr>`;
@@ -129,8 +128,9 @@ export async function* htmlReport(
 <html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="${POLICY}">
 <meta name="viewport" content="width=device-width"><title>${escapeText(title)}</title><style>${STYLE}</style></head>
 <body><h1>${escapeText(title)}</h1>
+<p>${escapeText(mode)}</p>
 <table>${cells('th', Object.keys(measures))}${cells('td', Object.values(measures))}</table>
-<div class="charts">${Object.values(drawCharts(findings, metric)).join('\n')}</div>
+<div class="charts">${Object.values(drawCharts(findings)).join('\n')}</div>
 `;
   if (lists.length > 0) {
     const size = await tileSize(data.paths[lists[0].query]);

@@ -1,5 +1,5 @@
 import { type Label, numberLabels } from '../data/labels.js';
-import type { TestProtocol } from '../evaluation/index.js';
+import { type TestProtocol, takeRows } from '../evaluation/index.js';
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
 import type { FeatureSet } from './features.js';
@@ -16,6 +16,14 @@ export interface TestData {
   identities: Label[];
   cameras: Label[] | undefined;
   protocol: TestProtocol;
+  /** As in {@link FeatureSet}. */
+  mirrored: boolean;
+}
+
+/** What the two sets of a test are called in messages. */
+export interface SetNames {
+  gallery: string;
+  query: string;
 }
 
 /**
@@ -28,17 +36,26 @@ export interface TestData {
  * Where cameras are known, gallery images of the query's identity and camera do not count; elsewhere only the query
  * image itself does not. New features belong to the open scope.
  *
- * Throws when identities are not known, or nothing can be looked up.
+ * Throws when identities are not known, only one of the sets knows cameras, or nothing can be looked up.
  */
-export function makeTest(set: FeatureSet, query?: FeatureSet): TestData {
-  const all = query === undefined ? set : joined(set, query);
-  const { features, paths, identities, cameras } = all;
-  if (identities === undefined) {
+export function makeTest(
+  set: FeatureSet,
+  query?: FeatureSet,
+  names: SetNames = { gallery: 'the gallery', query: 'the queries' },
+): TestData {
+  for (const [one, name] of [
+    [set, query === undefined ? 'these features' : `the features of ${names.gallery}`],
+    [query, `the features of ${names.query}`],
+  ] as const) {
+    if (one === undefined || one.identities !== undefined) continue;
     throw new Error(
-      'these features do not say whose they are, and so cannot be judged: embed a data set (--dataset), or a list ' +
+      `${name} do not say whose they are, and so cannot be judged: embed a data set (--dataset), or a list ` +
         'with identities (--list)',
     );
   }
+  const all = query === undefined ? set : joined(set, query, names);
+  const { features, paths, cameras, mirrored = false } = all;
+  const identities = all.identities!;
   const numbered = numberLabels(identities);
   const pids = identities.map((label) => numbered.get(label)!);
   const cameraNumbers = numberLabels(cameras ?? []);
@@ -50,7 +67,7 @@ export function makeTest(set: FeatureSet, query?: FeatureSet): TestData {
       `a test needs queries and a gallery; got ${trial.query.length} and ${trial.gallery.length} images`,
     );
   }
-  return { features, paths, pids, camids, identities, cameras, protocol };
+  return { features, paths, pids, camids, identities, cameras, protocol, mirrored };
 }
 
 function everyImage(pids: readonly number[], cameras: boolean): TestProtocol {
@@ -61,13 +78,22 @@ function everyImage(pids: readonly number[], cameras: boolean): TestProtocol {
 }
 
 /** Gallery and queries in one set, with the protocol that follows. */
-function joined(gallery: FeatureSet, query: FeatureSet): FeatureSet {
+function joined(gallery: FeatureSet, query: FeatureSet, names: SetNames): FeatureSet {
   const [, dim] = gallery.features.shape;
   if (query.features.shape[1] !== dim) {
     throw new Error(
-      `query features have ${query.features.shape[1]} numbers, gallery features ${dim}: not of one model`,
+      `features of ${names.query} have ${query.features.shape[1]} numbers, those of ${names.gallery} ${dim}: not of one model`,
     );
   }
+  const differs = (what: string, inGallery: boolean, inQuery: boolean): void => {
+    if (inGallery === inQuery) return;
+    const [having, without] = inGallery ? [names.gallery, names.query] : [names.query, names.gallery];
+    throw new Error(
+      `${having} has ${what}, ${without} has not: embed one of them again, so that both have or neither`,
+    );
+  };
+  differs('cameras', gallery.cameras !== undefined, query.cameras !== undefined);
+  differs('features of mirrored images (TEST.FLIP)', gallery.mirrored ?? false, query.mirrored ?? false);
   const rows = new Map(gallery.paths.map((path, row) => [path, row]));
   const fresh: number[] = [];
   const queryRows = query.paths.map((path, row) => {
@@ -76,19 +102,17 @@ function joined(gallery: FeatureSet, query: FeatureSet): FeatureSet {
     fresh.push(row);
     return gallery.paths.length + fresh.length - 1;
   });
-  const at = torch.tensor(BigInt64Array.from(fresh, BigInt));
-  const features = torch.cat([gallery.features, query.features.index_select(0, at)], 0);
-  const labels = (key: 'identities' | 'cameras'): Label[] | undefined => {
-    const [mine, others] = [gallery[key], query[key]];
-    return mine && others && [...mine, ...fresh.map((row) => others[row])];
-  };
-  const cameras = labels('cameras');
+  const features = torch.cat([gallery.features, takeRows(query.features, fresh)], 0);
+  const labels = (mine: Label[] | undefined, others: Label[] | undefined): Label[] | undefined =>
+    mine && others && [...mine, ...fresh.map((row) => others[row])];
+  const cameras = labels(gallery.cameras, query.cameras);
   const trial = { query: queryRows, gallery: gallery.paths.map((_, row) => row) };
   return {
     features,
     paths: [...gallery.paths, ...fresh.map((row) => query.paths[row])],
-    identities: labels('identities'),
+    identities: labels(gallery.identities, query.identities),
     cameras,
     protocol: { trials: [trial], cameras: cameras !== undefined },
+    mirrored: gallery.mirrored,
   };
 }

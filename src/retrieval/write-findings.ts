@@ -26,7 +26,7 @@ export async function writeFindings(
   for await (const text of htmlReport(data, findings, lists, options)) pages.push(Buffer.from(text));
   const report = join(folder, 'report.html');
   await writeAtomic(report, pages);
-  for (const [name, svg] of Object.entries(drawCharts(findings, options.metric))) {
+  for (const [name, svg] of Object.entries(drawCharts(findings))) {
     await writeAtomic(join(folder, `${name}.png`), [await renderPng(svg)]);
   }
   for (const [i, list] of lists.entries()) {

@@ -135,3 +135,9 @@ for (const [args, exit, message] of wrong) {
     assert.equal(code, exit);
   });
 }
+
+test('the image is as large as evaluation makes it: the piece that INPUT.CROP cuts out', async () => {
+  const crop = ['INPUT.CROP.ENABLED', 'True', 'INPUT.CROP.SIZE', '[48]', 'INPUT.SIZE_TEST', '[56]'];
+  assert.deepEqual((await summary(demo, ...crop)).size, [48, 48]);
+  assert.deepEqual((await summary(demo, '--size', '64', '32', ...crop)).size, [64, 32]);
+});

@@ -5,6 +5,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
@@ -184,4 +185,58 @@ test('visualize draws from features, or from a model, and chosen queries', async
   assert.equal(unknown.code, 1);
   assert.match(unknown.stderr, /--queries nobody\.jpg: 0 of the 6 queries are called so/);
   assert.ok(!existsSync(at('none')));
+});
+
+test('features of mirrored images: evaluated as the images are, and not to be had afterwards', async () => {
+  const flip = ['TEST.FLIP.ENABLED', 'True'];
+  const out = at('mirrored.safetensors');
+  await succeed(
+    ...['embed', '--dataset', 'EmojiReID', ...model, '--set', 'TEST.FLIP.ENABLED=True', '--out', out],
+  );
+  const cfg = tinyConfig(folder, ['MODEL.WEIGHTS', at('weights.pth'), 'OUTPUT_DIR', at('logs'), ...flip]);
+  process.env.FASTREID_DATASETS = data;
+  const results = (await DefaultTrainer.test(cfg, await loaded(cfg))) as Record<string, number>;
+  for (const keys of [[], flip]) {
+    const stdout = await succeed('evaluate', '--features', out, ...keys);
+    assert.match(stdout, /^cosine distance, mirrored images, COMPAT: none:/);
+    assert.match(stdout, new RegExp(`\\| ${results.mAP.toFixed(2)} `));
+  }
+  const { code, stderr } = await run('evaluate', '--features', at('emoji.safetensors'), ...flip);
+  assert.equal(code, 2);
+  assert.match(stderr, /TEST.FLIP: these features are not those of mirrored images too/);
+});
+
+test('SKIP_BROKEN: embed leaves out what cannot be read, and says so', async () => {
+  const broken = at('broken.jpg');
+  writeFileSync(broken, 'no picture');
+  writeFileSync(at('some.txt'), [image(1), broken, image(2)].map((path, i) => `${path}\tid${i}\n`).join(''));
+  const args = ['embed', '--list', at('some.txt'), ...model, '--out', at('some.safetensors')];
+  const stopped = await run(...args);
+  assert.equal(stopped.code, 1);
+  assert.match(stopped.stderr, /cannot load '.*broken\.jpg'/);
+  assert.ok(!existsSync(at('some.safetensors')));
+  const { code, stdout, stderr } = await run(...args, '--set', 'DATALOADER.SKIP_BROKEN=True');
+  assert.equal(code, 0, stderr);
+  assert.match(stderr, /'.*broken\.jpg' cannot be loaded .* is left out; 1 such so far/);
+  assert.match(stdout, /2 features of 16 numbers/);
+  const { features, paths, identities } = loadFeatures(at('some.safetensors'));
+  assert.deepEqual(paths, [image(1), image(2)]);
+  assert.deepEqual(identities, ['id0', 'id2']);
+  assert.ok(features.isfinite().all().item());
+  const none = await run('embed', broken, ...args.slice(3), '--set', 'DATALOADER.SKIP_BROKEN=True');
+  assert.match(none.stderr, /none of the 1 images could be read/);
+});
+
+test('visualize ranks as the configuration says, with the figures of evaluate', async () => {
+  const from = ['--features', at('emoji.safetensors')];
+  const table = await succeed('evaluate', ...from, 'TEST.RERANK.ENABLED', 'True', 'TEST.AQE.ENABLED', 'True');
+  const [mode, , , row] = table.split('\n');
+  const [, , rank1, , , mAP] = row.split('|').map((cell) => cell.trim());
+  const keys = ['--set', 'TEST.RERANK.ENABLED=True', '--set', 'TEST.AQE.ENABLED=True'];
+  const stdout = await succeed('visualize', ...from, ...keys, '--out', at('reranked'), '--num', '1');
+  assert.ok(stdout.startsWith(`${at('emoji.safetensors')}, ${mode}\nRank-1 ${rank1}, mAP ${mAP};`), stdout);
+  assert.match(readFileSync(at('reranked/report.html'), 'utf8'), /re-ranking \(k1 20/);
+  const { code, stderr } = await run('visualize', ...from, '--out', at('none'), '--trial', '2');
+  assert.equal(code, 2);
+  assert.match(stderr, /--trial 2: .*emoji\.safetensors has 1/);
 });

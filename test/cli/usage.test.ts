@@ -87,7 +87,7 @@ const wrong: [args: string[], message: RegExp][] = [
     ['embed', '--config-file', demo, '--out', 'x.safetensors', '--weights', 'w.pth'],
     /name images, or give --list FILE/,
   ],
-  [['visualize', '--out', 'seen'], /give either --features FILE, or --config-file FILE/],
+  [['visualize', '--out', 'seen'], /give --features FILE, or --config-file FILE/],
   [['search', 'a.jpg', '--index', 'x.safetensors'], /search needs a model: give --config-file/],
   [['embed', 'a.jpg', '--out', 'x.safetensors'], /embed needs a model: give --config-file/],
   [['embed', 'a.jpg', '--config-file', demo, '--out', 'x.npz'], /must end in .safetensors/],

@@ -64,3 +64,40 @@ test('a deployed RepVGG gives the same features', async () => {
   const largest = Number(expected.abs().max().item());
   assert.ok(Number(features.sub(expected).abs().max().item()) < 1e-5 * largest);
 });
+
+test('TEST.FLIP: features are the means of those of the images and of their mirror images', async () => {
+  const upright = await DefaultPredictor.create(cfg);
+  const images = await loadImages(paths, 32, 32);
+  const expected = upright
+    .call(images)
+    .add(upright.call(images.flip([3])))
+    .div(2);
+  const flip = ['MODEL.WEIGHTS', join(folder, 'weights.pth'), 'TEST.FLIP.ENABLED', true];
+  const mirrored = await (await DefaultPredictor.create(tinyConfig(folder, flip))).embed(paths);
+  assert.ok(Number(mirrored.sub(expected).abs().max().item()) < 1e-6);
+  assert.ok(Number(mirrored.sub(upright.call(images)).abs().max().item()) > 1e-3);
+});
+
+test('SKIP_BROKEN: the feature of an image that cannot be read is NaN, and it is told', async () => {
+  const skip = ['MODEL.WEIGHTS', join(folder, 'weights.pth'), 'DATALOADER.SKIP_BROKEN', true];
+  const predictor = await DefaultPredictor.create(tinyConfig(folder, skip));
+  const told: [number, string][] = [];
+  const features = await predictor.embed([paths[0], 'gone.jpg', paths[1]], {
+    batchSize: 2,
+    onBroken: (...what) => told.push(what),
+  });
+  const [first, gone, second] = rows(features);
+  assert.deepEqual([first, second], rows(await predictor.embed(paths.slice(0, 2))));
+  assert.ok(gone.every(Number.isNaN));
+  assert.deepEqual(
+    told.map(([index]) => index),
+    [1],
+  );
+  assert.match(told[0][1], /gone\.jpg|No such file|cannot open/i);
+});
+
+test('a batch of no images is refused', async () => {
+  const none = tinyConfig(folder, ['MODEL.WEIGHTS', join(folder, 'weights.pth'), 'TEST.IMS_PER_BATCH', 0]);
+  const predictor = await DefaultPredictor.create(none);
+  await assert.rejects(predictor.embed(paths), /TEST.IMS_PER_BATCH must be a whole number from 1 on, got 0/);
+});

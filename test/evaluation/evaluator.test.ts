@@ -2,11 +2,13 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { getCfg } from '../../src/config/index.js';
+import { UNREAD } from '../../src/data/labels.js';
 import {
   bootstrapIntervals,
   buildReidEvaluator,
   CameraPairs,
   ClasEvaluator,
+  checkEvaluation,
   evaluateRank,
   evaluationMode,
   inferenceOnDataset,
@@ -223,10 +225,24 @@ test('classification: the share of right classes', () => {
   assert.deepEqual(evaluator.evaluate(), { 'Acc@1': 75, metric: 75 });
   assert.throws(
     () => evaluator.process(logits, { pids: [1, 3] }),
-    /class 3, but the model knows classes 0 to 2/,
+    /image number 5 has class 3, but the model knows classes 0 to 2/,
   );
   evaluator.reset();
   assert.throws(() => evaluator.evaluate(), /no images/);
+});
+
+test('classification: images that could not be read do not count', () => {
+  const evaluator = new ClasEvaluator();
+  const logits = torch.tensor([
+    [0.1, 0.9],
+    [2, 1],
+    [0, 1],
+  ]);
+  evaluator.process(logits, { pids: [1, UNREAD, 0] });
+  assert.equal(evaluator.evaluate()['Acc@1'], 50);
+  evaluator.reset();
+  evaluator.process(logits, { pids: [UNREAD, UNREAD, UNREAD] });
+  assert.throws(() => evaluator.evaluate(), /none of the 3 images could be read/);
 });
 
 test('mirrored images: the features are the means of both', async () => {
@@ -287,11 +303,38 @@ test('the configuration’s keys reach the evaluator, and the mode says them', a
   assert.equal(evaluationMode(cfg), 'jaccard distance (k1 10, k2 1), mirrored images, COMPAT: none');
 });
 
-test('wrong names and ranks are refused at once', () => {
-  assert.throws(
-    () => new ReidEvaluator(1, { metric: 'manhattan' }),
-    /use 'cosine', 'euclidean' or 'jaccard'/,
-  );
-  assert.throws(() => new ReidEvaluator(1, { ranks: [0] }), /whole numbers from 1 on, got 0/);
-  assert.throws(() => new ReidEvaluator(1, { recalls: [1.5] }), /whole numbers from 1 on, got 1.5/);
+test('values that cannot be are refused by their keys, before anything is evaluated', () => {
+  for (const [options, message] of [
+    [{ metric: 'manhattan' }, /TEST.METRIC.*use 'cosine', 'euclidean' or 'jaccard'/],
+    [{ ranks: [0] }, /TEST.RANKS: ranks are whole numbers from 1 on, got 0/],
+    [{ ranks: [] }, /TEST.RANKS is empty/],
+    [{ recalls: [1.5] }, /TEST.RETRIEVAL.RECALLS: .* got 1.5/],
+    [{ bootstrap: -1 }, /TEST.BOOTSTRAP must be a number of draws, or 0 for none, got -1/],
+    [{ aqe: { k: 0 } }, /TEST.AQE.QE_K must be a whole number from 1 on, got 0/],
+    [{ aqe: { times: 0.5 } }, /TEST.AQE.QE_TIME/],
+    [{ aqe: { alpha: -1 } }, /TEST.AQE.ALPHA must be a number from 0 on, got -1/],
+    [{ rerank: { k1: 0 } }, /TEST.RERANK.K1/],
+    [{ rerank: { k2: 0 } }, /TEST.RERANK.K2/],
+    [{ rerank: { lambda: 1.5 } }, /TEST.RERANK.LAMBDA must be between 0 and 1, got 1.5/],
+    [{ rerank: { lambda: Number.NaN } }, /TEST.RERANK.LAMBDA/],
+    [{ budget: 0 }, /TEST.MEMORY_BUDGET must be more than 0 MiB, got 0/],
+  ] as const) {
+    assert.throws(() => new ReidEvaluator(1, options), message);
+  }
+  checkEvaluation(getCfg().mergeFromList(['TEST.RERANK.LAMBDA', '2.0'])); // re-ranking is off
+  const wrong = ['TEST.RERANK.ENABLED', 'True', 'TEST.RERANK.LAMBDA', '2.0'];
+  assert.throws(() => checkEvaluation(getCfg().mergeFromList(wrong)), /TEST.RERANK.LAMBDA/);
+  assert.throws(() => checkEvaluation(getCfg().mergeFromList(['TEST.EVALUATOR', 'Clas'])), /ClasEvaluator/);
+});
+
+test('where no query, or nothing of the gallery, could be read, that is what the error says', async () => {
+  const unread = (from: number, to: number) => pids.map((pid, i) => (i >= from && i < to ? UNREAD : pid));
+  for (const [labels, message] of [
+    [unread(0, NUM_QUERY), /none of the 60 query images could be read/],
+    [unread(NUM_QUERY, pids.length), /none of the \d+ gallery images could be read/],
+  ] as const) {
+    const evaluator = new ReidEvaluator(NUM_QUERY);
+    evaluator.process(features, { pids: labels, camids });
+    await assert.rejects(evaluator.evaluate(), message);
+  }
 });

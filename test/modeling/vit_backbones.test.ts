@@ -36,6 +36,12 @@ test('images smaller than a patch are refused, in the configuration and in a bat
   assert.throws(() => vit.call(images(64, 12)), /an image of \[64,12\] is smaller than a patch of 16/);
 });
 
+test('a weight of camera embeddings without any: that it has no effect is said', () => {
+  const lines: string[] = [];
+  buildBackbone(backboneCfg({ ...TINY, SIE_COE: 1.5 }, SIZE), (line) => lines.push(line));
+  assert.match(lines.join('\n'), /^MODEL.BACKBONE.SIE_COE has no effect: MODEL.BACKBONE.SIE_CAMERAS is 0/);
+});
+
 test('cropped images decide on the grid of positions', () => {
   const crop = { 'INPUT.CROP.ENABLED': true, 'INPUT.CROP.SIZE': [48, 48] };
   const vit = buildBackbone(backboneCfg(TINY, { ...SIZE, ...crop }), silent);

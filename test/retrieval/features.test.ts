@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { type FeatureSet, loadFeatures, saveFeatures } from '../../src/retrieval/index.js';
+import { type FeatureSet, loadFeatures, saveFeatures, selectImages } from '../../src/retrieval/index.js';
 import * as torch from '../../src/torch/index.js';
 
 torch.setNumThreads(1);
@@ -21,6 +21,7 @@ const set = (): FeatureSet => ({
   identities: [7, 'x', 7],
   cameras: [1, 2, 3],
   protocol: { trials: [{ query: [0], gallery: [1, 2] }], cameras: true },
+  mirrored: true,
 });
 
 for (const ending of ['safetensors', 'npy']) {
@@ -46,6 +47,21 @@ test('an array by itself, of another precision, is a feature set too', () => {
   const { features, paths } = loadFeatures(path);
   assert.equal(features.dtype, torch.float32);
   assert.deepEqual(paths, ['#0', '#1']);
+});
+
+test('some images of a set: labels and protocol go with them', () => {
+  const { features, ...rest } = selectImages(set(), [2, 0]);
+  assert.deepEqual(features.toArray(), [
+    [5, 6],
+    [1, 2],
+  ]);
+  assert.deepEqual(rest, {
+    paths: ['c.jpg', 'a.jpg'],
+    identities: [7, 7],
+    cameras: [3, 1],
+    protocol: { trials: [{ query: [1], gallery: [0] }], cameras: true },
+    mirrored: true,
+  });
 });
 
 test('labels that do not fit are refused before anything is written', () => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { ReidEvaluator } from '../../src/evaluation/index.js';
 import { makeTest, type RankList, rankLists, sortLists } from '../../src/retrieval/index.js';
 import * as torch from '../../src/torch/index.js';
 
@@ -51,7 +52,7 @@ test('lists, precision and pair distances equal the definition', () => {
           cameras: images.map(({ camera }) => camera),
           protocol: { trials: [{ query, gallery }], cameras },
         });
-        const run = () => torch.scope(() => rankLists(data, 'euclidean', top));
+        const run = () => torch.scope(() => rankLists(data, { metric: 'euclidean', top }));
         if (expected.every(({ ap }) => ap === undefined)) {
           assert.throws(run, /none of the \d+ queries/);
           return;
@@ -99,5 +100,41 @@ test('a feature that is not finite is refused, and its image named', () => {
     paths: ['a.jpg', 'b.jpg', 'c.jpg'],
     identities: [1, 1, 1],
   });
-  assert.throws(() => rankLists(data, 'cosine'), /the feature of b.jpg is not finite/);
+  assert.throws(() => rankLists(data), /the feature of b.jpg is not finite/);
+});
+
+test('ranked as the evaluation does, with query expansion and re-ranking, in the chosen trial', async () => {
+  const n = 40;
+  const features = torch.rand([n, 8], { generator: new torch.Generator().manualSeed(3) });
+  const before = features.toArray();
+  const rows = Array.from({ length: n }, (_, i) => i);
+  const [some, others] = [rows.filter((i) => i % 2 === 0), rows.filter((i) => i % 2 === 1)];
+  const data = makeTest({
+    features,
+    paths: rows.map(String),
+    identities: rows.map((i) => i % 5),
+    cameras: rows.map((i) => i % 3),
+    protocol: {
+      trials: [
+        { query: some, gallery: others },
+        { query: others, gallery: some },
+      ],
+      cameras: true,
+    },
+  });
+  const options = { aqe: { k: 3 }, rerank: { k1: 5, k2: 2, lambda: 0.3 } };
+  const evaluator = new ReidEvaluator(data.protocol, options);
+  evaluator.process(features, data);
+  await evaluator.evaluate();
+  for (const trial of [0, 1]) {
+    const { ranking, lists, distance } = rankLists(data, { ...options, trial });
+    assert.deepEqual(ranking, evaluator.lastDetails[trial].ranking);
+    assert.equal(distance, 're-ranked distance');
+    assert.deepEqual(
+      lists.map(({ query }) => query),
+      [some, others][trial],
+    );
+  }
+  assert.deepEqual(features.toArray(), before, 'features stay as they are');
+  assert.throws(() => rankLists(data, { trial: 2 }), /no trial 3: the test has 2/);
 });

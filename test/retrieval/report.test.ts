@@ -45,10 +45,10 @@ const data: TestData = makeTest({
   protocol: { trials: [{ query: [0, 3], gallery: [1, 2, 4] }], cameras: true },
 });
 const draw = async (top: number): Promise<string> => {
-  const findings = rankLists(data, 'cosine', top);
+  const findings = rankLists(data, { top });
   return writeFindings(out, data, findings, sortLists(findings.lists, 'worst'), {
     title: 'Findings </title><script>alert(1)</script>',
-    metric: 'cosine',
+    mode: 'cosine distance, COMPAT: none',
   });
 };
 

@@ -36,12 +36,29 @@ test('queries of another file: pictures that both have are one', () => {
     [98, 1],
     [99, 1],
   ]);
-  // Cameras of one side alone are of no use.
-  assert.equal(makeTest(gallery, set(['c'], { identities: [1] })).protocol.cameras, false);
+});
+
+test('two files of which only one knows something are refused by their names', () => {
+  const full = { identities: [1], cameras: [3], mirrored: true };
+  const gallery = set(['a'], full);
+  const names = { gallery: 'g.npy', query: 'q.npy' };
+  const make = (without: Partial<FeatureSet>, swap = false) => {
+    const other = set(['b'], { ...full, ...without });
+    return () => (swap ? makeTest(other, gallery, names) : makeTest(gallery, other, names));
+  };
+  make({})();
+  assert.throws(make({ cameras: undefined }), /g\.npy has cameras, q\.npy has not/);
+  assert.throws(make({ cameras: undefined }, true), /q\.npy has cameras, g\.npy has not/);
+  assert.throws(make({ mirrored: undefined }), /g\.npy has features of mirrored images .*, q\.npy has not/);
+  assert.throws(make({ identities: undefined }), /features of q\.npy do not say whose they are/);
+  assert.throws(make({ identities: undefined }, true), /features of g\.npy do not say whose they are/);
 });
 
 test('features that cannot be judged', () => {
   assert.throws(() => makeTest(set(['a'])), /do not say whose they are/);
   const other = { ...set(['c'], { identities: [1] }), features: torch.ones([1, 5]) };
-  assert.throws(() => makeTest(set(['a'], { identities: [1] }), other), /have 5 numbers, gallery features 2/);
+  assert.throws(
+    () => makeTest(set(['a'], { identities: [1] }), other),
+    /have 5 numbers, those of the gallery 2/,
+  );
 });

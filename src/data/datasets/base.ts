@@ -115,6 +115,11 @@ export abstract class ImageDataset {
     return this.named(item).camid;
   }
 
+  /** What the identity of a test picture is called in training sets, where it is there. */
+  trainingIdentity(item: ImageItem): Label {
+    return this.named(item).pid;
+  }
+
   /** Identities and cameras, as training sets name them. */
   protected named(item: ImageItem): ImageItem {
     const { imgPath, pid, camid } = item;

@@ -55,6 +55,8 @@ export abstract class OwnDataset extends ImageDataset {
   #test: TestSet | undefined;
   /** Names of the cameras of the test part by their numbers; empty where it is not known. */
   #testCameras: string[] = [];
+  /** Names of the identities of the test part by their numbers. */
+  #testIdentities: string[] = [];
 
   /** @param name as the configuration has it; the prefix of training identities */
   constructor(name: string, options: OwnDatasetOptions = {}) {
@@ -111,6 +113,10 @@ export abstract class OwnDataset extends ImageDataset {
   override trainingCamera(item: ImageItem): Label {
     const camid = this.#testCameras[Number(item.camid)] || UNKNOWN_CAMERA;
     return this.named({ ...item, camid }).camid;
+  }
+
+  override trainingIdentity(item: ImageItem): Label {
+    return this.named({ ...item, pid: this.#testIdentities[Number(item.pid)] }).pid;
   }
 
   override showTest(): string {
@@ -183,6 +189,7 @@ export abstract class OwnDataset extends ImageDataset {
     const numberOf = numbering(once.map(({ identity }) => identity));
     const cameraOf = numbering(once.map(({ camera }) => camera ?? ''));
     this.#testCameras = [...cameraOf.keys()];
+    this.#testIdentities = [...numberOf.keys()];
     const images = once.map(({ path, identity, camera }) => ({
       imgPath: path,
       pid: numberOf.get(identity)!,

@@ -1,4 +1,4 @@
-import type { Config } from '../../config/index.js';
+import { type Config, getCfg } from '../../config/index.js';
 import type { Log } from '../build.js';
 import type { Size } from '../layers/patch_embed.js';
 import type { BackboneOption } from './build.js';
@@ -44,6 +44,8 @@ export function tokenOptions(
   }
   if (SIE_CAMERAS > 0) {
     log(`Side information: ${SIE_CAMERAS} cameras, each with an embedding, times ${SIE_COE}`);
+  } else if (SIE_COE !== getCfg().MODEL.BACKBONE.SIE_COE) {
+    log('MODEL.BACKBONE.SIE_COE has no effect: MODEL.BACKBONE.SIE_CAMERAS is 0, no camera has an embedding');
   }
   return {
     imageSize: imageSize(cfg),
