@@ -1,5 +1,7 @@
 // What the demo decides and prints, apart from running programs.
 
+import { load } from 'js-yaml';
+
 /** The demo's configuration file, relative to the repository. */
 export const CONFIG = 'configs/demo/emoji_r18.yml';
 
@@ -16,38 +18,103 @@ export const QUICK = {
 
 /**
  * @param {string[]} args the demo's command line
- * @returns {{quick: boolean, again: boolean, help: boolean, overrides: string[]}}
+ * @returns {{quick: boolean, again: boolean, help: boolean, epochs: number | null, overrides: string[]}}
  */
 export function parseDemo(args) {
-  const flag = (name) => args.includes(name);
-  const unknown = args.find(
-    (arg) => arg.startsWith('--') && !['--', '--quick', '--again', '--help'].includes(arg),
-  );
-  if (unknown) throw new Error(`unknown option ${unknown}; npm run demo -- --help tells which there are`);
-  return {
-    quick: flag('--quick'),
-    again: flag('--again'),
-    help: flag('--help'),
-    overrides: args.filter((arg) => !arg.startsWith('--')),
+  const rest = args.filter((arg) => arg !== '--');
+  const take = (name) => {
+    const at = rest.indexOf(name);
+    if (at >= 0) rest.splice(at, 1);
+    return at;
   };
+  const epochsAt = take('--epochs');
+  const epochs = epochsAt < 0 ? null : Number(rest.splice(epochsAt, 1)[0]);
+  if (epochs !== null && !(Number.isInteger(epochs) && epochs > 0)) {
+    throw new Error('--epochs needs a whole number, 1 or more');
+  }
+  const quick = take('--quick') >= 0;
+  if (quick && epochs !== null) throw new Error('--quick has its own number of epochs; leave out --epochs');
+  const flags = { quick, again: take('--again') >= 0, help: take('--help') >= 0, epochs };
+  if (epochs !== null && rest.includes('SOLVER.MAX_EPOCH')) {
+    throw new Error('--epochs and SOLVER.MAX_EPOCH say the same thing; leave out one of them');
+  }
+  const unknown = rest.find((arg) => arg.startsWith('--'));
+  if (unknown) throw new Error(`unknown option ${unknown}; npm run demo -- --help tells which there are`);
+  return { ...flags, overrides: rest };
 }
 
 /**
- * What is to be done, from what an earlier run left in OUTPUT_DIR.
- * @param {(name: string) => boolean} exists asked with a file's name in OUTPUT_DIR
+ * What is to be done, from what an earlier run left in OUTPUT_DIR. An interrupted run goes on with the number of
+ * epochs that it began with; asking for another number begins anew.
+ * @param {{checkpoint: string | null, epochs: number | null}} earlier the file that last_checkpoint names, and the
+ *   epochs in config.yaml; null where there is none
+ * @param {{again?: boolean, epochs?: number | null}} [asked]
  * @returns {'train' | 'resume' | 'finished'}
  */
-export function demoState(exists, again = false) {
-  if (again) return 'train';
-  if (exists('model_final.pth')) return 'finished';
-  return exists('last_checkpoint') ? 'resume' : 'train';
+export function demoState(earlier, { again = false, epochs = null } = {}) {
+  if (again || earlier.checkpoint === null || earlier.epochs === null) return 'train';
+  if (epochs !== null && epochs !== earlier.epochs) return 'train';
+  return earlier.checkpoint === 'model_final.pth' ? 'finished' : 'resume';
 }
 
-/** OUTPUT_DIR out of a configuration printed as YAML. */
-export function outputDirectory(yaml) {
-  const value = /^OUTPUT_DIR:\s*(.+?)\s*$/m.exec(yaml)?.[1];
-  if (value === undefined) throw new Error('the printed configuration has no OUTPUT_DIR');
-  return value.replace(/^(['"])(.*)\1$/, '$2');
+/** Training, with its evaluations, is to take at most so many seconds: 7 minutes with some in reserve. */
+const TIME_LIMIT = 390;
+/** Fewer epochs than this teach too little to look at. */
+const FEWEST_EPOCHS = 5;
+/** An evaluation takes as long as about so many iterations. */
+const EVALUATION = 40;
+
+/**
+ * As many epochs as fit in the time, from FEWEST_EPOCHS to `most`.
+ * @param {{secondsPerIteration: number, itersPerEpoch: number}} speed
+ * @param {number} most the configuration's epochs
+ */
+export function affordableEpochs({ secondsPerIteration, itersPerEpoch }, most) {
+  const iterations = TIME_LIMIT / secondsPerIteration - 2 * EVALUATION;
+  return Math.min(most, Math.max(FEWEST_EPOCHS, Math.floor(iterations / itersPerEpoch)));
+}
+
+/** What the console says about the time that `epochs` of `most` take, or would. */
+export function timeNote({ secondsPerIteration, itersPerEpoch }, epochs, most) {
+  const minutes = (count) =>
+    Math.max(1, Math.round(((count * itersPerEpoch + 2 * EVALUATION) * secondsPerIteration) / 60));
+  const about = (count) => `about ${minutes(count)} minute${minutes(count) === 1 ? '' : 's'}`;
+  const note = `This machine takes ${secondsPerIteration.toPrecision(2)} s an iteration: ${epochs} of ${most} epochs, ${about(epochs)}.`;
+  if (epochs >= most) return note;
+  return `${note}\nAll of them, ${about(most)}: npm run demo -- --epochs ${most}\n`;
+}
+
+/**
+ * The KEY VALUE pairs that make a run of another length: warm-up and the periods of evaluation and checkpoints keep
+ * their share of it.
+ * @param {Settings} settings
+ * @param {number} epochs
+ * @returns {string[]}
+ */
+export function lengthOverrides({ maxEpoch, warmupIters, evalPeriod, checkpointPeriod }, epochs) {
+  const share = epochs / maxEpoch;
+  return Object.entries({
+    'SOLVER.MAX_EPOCH': epochs,
+    'SOLVER.WARMUP_ITERS': Math.round(warmupIters * share),
+    'SOLVER.CHECKPOINT_PERIOD': Math.ceil(checkpointPeriod * share),
+    'TEST.EVAL_PERIOD': Math.ceil(evalPeriod * share),
+  }).flatMap(([key, value]) => [key, String(value)]);
+}
+
+/**
+ * What the demo needs of a configuration printed as YAML.
+ * @typedef {{output: string, maxEpoch: number, warmupIters: number, evalPeriod: number, checkpointPeriod: number}} Settings
+ * @returns {Settings}
+ */
+export function readSettings(yaml) {
+  const { OUTPUT_DIR, SOLVER, TEST } = load(yaml);
+  return {
+    output: OUTPUT_DIR,
+    maxEpoch: SOLVER.MAX_EPOCH,
+    warmupIters: SOLVER.WARMUP_ITERS,
+    evalPeriod: TEST.EVAL_PERIOD,
+    checkpointPeriod: SOLVER.CHECKPOINT_PERIOD,
+  };
 }
 
 /**
