@@ -79,7 +79,7 @@ export async function embedImages(
 }
 
 /** Says how far it is: on a terminal in place, elsewhere not at all. */
-function reporter(): ((done: number, total: number) => void) | undefined {
+export function reporter(): ((done: number, total: number) => void) | undefined {
   if (!process.stderr.isTTY) return undefined;
   return (done, total) => process.stderr.write(`\r${done}/${total} images${done === total ? '\n' : ''}`);
 }

@@ -1,4 +1,4 @@
-import { document, element, textAt } from '../charts/index.js';
+import { document, element, fitText, textAt } from '../charts/index.js';
 import * as torch from '../torch/index.js';
 import type { Explanation } from './explain.js';
 
@@ -39,47 +39,101 @@ export function drawOver(picture: Tensor, map: Tensor): Tensor {
   );
 }
 
-export interface ExplainedPair {
-  /** uint8 `[2, 3, h, w]` on the CPU. */
-  images: Tensor;
+/** A picture of a comparison, with what stands around it. */
+export interface ShownPicture {
+  /** uint8 `[3, h, w]` on the CPU. */
+  image: Tensor;
+  /** Above it, in `colour`. */
+  head: string;
+  colour: string;
+  /** Below it. */
+  lines: readonly string[];
+}
+
+export interface ExplainedMatch extends ShownPicture {
+  /** Of the query and this picture. */
   explanation: Explanation;
-  /** Name below the match. */
-  name: string;
 }
 
 const GAP = 12;
-const LINE = 18;
+const LINE = 16;
+const FRAME = 4;
 /** Pictures are shown at this height, in pixels. */
 const HEIGHT = 192;
+/** Captions need this width even where pictures are narrower. */
+const LEAST_WIDTH = 168;
 
 /**
- * One row for each pair, as SVG that needs no other file: query and match, each as it is, with its activation, and with
- * what of it raises the similarity.
+ * A query and its matches as columns, as SVG that needs no other file: the pictures, where each is active, and what of
+ * each match, and of the query in comparison with it, raises their similarity.
  */
-export async function explanationPicture(query: string, pairs: readonly ExplainedPair[]): Promise<string> {
-  const [, , height, width] = pairs[0].images.shape;
+export async function explanationPicture(
+  query: ShownPicture,
+  matches: readonly ExplainedMatch[],
+): Promise<string> {
+  const [, height, width] = query.image.shape;
   const shown = Math.round((width * HEIGHT) / height);
-  const across = [0, 1, 2, 3, 4, 5].map((i) => GAP + i * (shown + GAP) + (i > 2 ? GAP : 0));
-  const heads = ['query', 'activation', 'agreement', 'match', 'activation', 'agreement'];
-  const parts = heads.map((head, i) => textAt(across[i], GAP + LINE - 4, head));
-  let top = GAP + LINE;
-  for (const { images, explanation, name } of pairs) {
-    const { similarity } = explanation;
-    for (const [k, maps] of [explanation.query, explanation.match].entries()) {
-      const picture = images.select(0, k);
-      const cells = [picture, drawOver(picture, maps.activation), drawOver(picture, maps.contribution)];
-      for (const [i, cell] of cells.entries()) {
-        const href = `data:image/png;base64,${(await encode(cell)).toString('base64')}`;
-        const place = { x: across[3 * k + i], y: top, width: shown, height: HEIGHT };
-        parts.push(element('image', { ...place, href, preserveAspectRatio: 'none' }));
-      }
-    }
-    top += HEIGHT + LINE;
-    parts.push(textAt(across[0], top - 4, query));
-    parts.push(textAt(across[3], top - 4, `${name}, similarity ${similarity.toFixed(4)}`));
-    top += GAP;
+  const column = Math.max(shown, LEAST_WIDTH) + 2 * FRAME + GAP;
+  const left = (i: number): number => GAP + i * column + FRAME;
+  const columns = [query, ...matches];
+  const lines = Math.max(...columns.map((each) => each.lines.length));
+  const parts: string[] = [];
+  const put = async (i: number, top: number, picture: Tensor): Promise<void> => {
+    const href = `data:image/png;base64,${(await encode(picture)).toString('base64')}`;
+    const place = { x: left(i), y: top, width: shown, height: HEIGHT };
+    parts.push(element('image', { ...place, href, preserveAspectRatio: 'none' }));
+  };
+  let top = GAP + LINE + FRAME;
+  for (const [i, { image, head, colour, lines }] of columns.entries()) {
+    parts.push(textAt(left(i), top - FRAME - 6, head, { fill: colour, 'font-weight': 'bold' }));
+    const around = { width: shown + FRAME, height: HEIGHT + FRAME, fill: 'none' };
+    const at = { x: left(i) - FRAME / 2, y: top - FRAME / 2 };
+    parts.push(element('rect', { ...at, ...around, stroke: colour, 'stroke-width': FRAME }));
+    await put(i, top, image);
+    lines.forEach((line, k) => {
+      const y = top + HEIGHT + FRAME + (k + 1) * LINE - 4;
+      parts.push(textAt(left(i), y, fitText(line, column - GAP, 12)));
+    });
   }
-  return document(across[5] + shown + GAP, top, `Where ${query} and its matches agree`, ...parts);
+  top += HEIGHT + FRAME + lines * LINE;
+  const activation = [matches[0].explanation.query, ...matches.map(({ explanation }) => explanation.match)];
+  const rows = [
+    { label: 'activation', maps: activation.map((maps) => maps.activation) },
+    {
+      label: 'agreement with the query',
+      maps: [undefined, ...matches.map(({ explanation }) => explanation.match.contribution)],
+    },
+    {
+      label: 'the query, in agreement with it',
+      maps: [undefined, ...matches.map(({ explanation }) => explanation.query.contribution)],
+      ofQuery: true,
+    },
+  ];
+  for (const { label, maps, ofQuery } of rows) {
+    top += GAP + LINE;
+    for (const [i, map] of maps.entries()) {
+      if (map === undefined) continue;
+      parts.push(textAt(left(i), top - 5, label));
+      await put(i, top, drawOver(ofQuery ? query.image : columns[i].image, map));
+    }
+    top += HEIGHT;
+  }
+  parts.push(legend(left(0), top - 2 * HEIGHT - GAP - LINE));
+  return document(left(columns.length) - FRAME, top + GAP, 'Where a query and its matches agree', ...parts);
+}
+
+/** The colours, from little to much, where the query's column has no maps. */
+function legend(x: number, y: number): string {
+  const [width, height] = [24, 96];
+  const step = height / (STOPS.length - 1);
+  // Rows of one colour: gradients would need names, which must be unique in a page.
+  const rows = Array.from({ length: height }, (_, i) => {
+    const at = (height - 1 - i) / step;
+    const low = Math.min(Math.floor(at), STOPS.length - 2);
+    const colour = STOPS[low].map((from, k) => Math.round(from + (STOPS[low + 1][k] - from) * (at - low)));
+    return element('rect', { x, y: y + i, width, height: 1.5, fill: `rgb(${colour.join(',')})` });
+  });
+  return [...rows, textAt(x + 32, y + 10, 'most'), textAt(x + 32, y + height, 'least')].join('');
 }
 
 async function encode(picture: Tensor): Promise<Buffer> {

@@ -23,7 +23,13 @@ export {
   withEventStorage,
 } from './events.js';
 export { type ExplainableModel, type Explanation, explainPair, type PictureMaps } from './explain.js';
-export { colourMap, drawOver, type ExplainedPair, explanationPicture } from './explain-picture.js';
+export {
+  colourMap,
+  drawOver,
+  type ExplainedMatch,
+  explanationPicture,
+  type ShownPicture,
+} from './explain-picture.js';
 export * as hooks from './hooks/index.js';
 export { type ImageBatch, type ImageBatchOptions, imageBatches } from './image-batches.js';
 export { isRank, isRestart, LaunchError, type LaunchOptions, launch } from './launch.js';

@@ -1,3 +1,4 @@
+export { bestMatches, type Match, type QueryAndGallery } from './best-matches.js';
 export { checkFeaturesPath, type FeatureSet, loadFeatures, saveFeatures, selectImages } from './features.js';
 export { numberedName } from './file-names.js';
 export { type GalleryEntry, GalleryIndex, type IndexOptions, type Neighbour } from './gallery-index.js';
@@ -12,5 +13,5 @@ export {
 } from './rank-lists.js';
 export { htmlReport, type ReportOptions } from './report.js';
 export { makeTest, type TestData } from './test-data.js';
-export { drawTiles, type Tile, type Verdict } from './tiles.js';
+export { drawTiles, type Tile, VERDICT_COLOURS, type Verdict } from './tiles.js';
 export { writeFindings } from './write-findings.js';

@@ -101,13 +101,28 @@ test('maps are drawn over the pictures, in colours from blue to red', async () =
   const drawn = drawOver(picture, torch.tensor([[0, 1]]));
   assert.deepEqual(drawn.tolist(), [[[50, 150]], [[50, 50]], [[122, 50]]]);
   const [model, images] = modelAndImages();
-  const pair = { images: images.to(torch.uint8), explanation: explainPair(model, images), name: 'b<.jpg' };
-  const svg = await explanationPicture('a.jpg', [pair, pair]);
-  assert.equal(svg.match(/<image /g)!.length, 12);
-  assert.match(svg, new RegExp(`b&lt;\\.jpg, similarity ${pair.explanation.similarity.toFixed(4)}`));
+  const explanation = explainPair(model, images);
+  const [image, other] = [images.select(0, 0), images.select(0, 1)].map((x) => x.to(torch.uint8)) as [
+    Tensor,
+    Tensor,
+  ];
+  const query = { image, head: 'query', colour: '#0072b2', lines: ['a.jpg'] };
+  const match = {
+    image: other,
+    head: 'best right',
+    colour: '#1a9641',
+    lines: ['id 3', 'b<.jpg'],
+    explanation,
+  };
+  const svg = await explanationPicture(query, [match, { ...match, head: 'best wrong' }]);
+  // Three pictures, three activations, and of each match its own agreement and the query's.
+  assert.equal(svg.match(/<image /g)!.length, 10);
+  for (const text of ['>b&lt;.jpg<', '>id 3<', '>best right<', '>best wrong<', 'stroke="#1a9641"']) {
+    assert.ok(svg.includes(text), text);
+  }
   const { data, info } = await sharp(await renderPng(svg, { scale: 1 }))
     .raw()
     .toBuffer({ resolveWithObject: true });
-  assert.ok(info.width > 800 && info.height > 400);
+  assert.ok(info.width > 500 && info.height > 800);
   assert.ok(new Set(data).size > 50, 'the pictures are in it');
 });
