@@ -62,11 +62,12 @@ async function prepareCuhk03Set(options: { root?: string }): Promise<void> {
   const progress = progressReporter('Writing');
   try {
     const root = options.root ?? datasetsRoot();
-    const { folders } = await prepareCuhk03({ root, onProgress: progress.update });
+    const { folders, testSets } = await prepareCuhk03({ root, onProgress: progress.update });
     progress.stop();
     for (const { path, images } of folders) {
       console.log(images > 0 ? `Wrote ${images} pictures to ${path}` : `Already there: ${path}`);
     }
+    console.log(testSets.written ? `Wrote ${testSets.path}` : `Already there: ${testSets.path}`);
   } finally {
     progress.stop();
   }

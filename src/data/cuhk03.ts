@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs';
-import { mkdir, rename, rm } from 'node:fs/promises';
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Dataset, File, Reference } from 'h5wasm/node';
 import sharp from 'sharp';
-import { type Boxes, CUHK03_FOLDER } from './datasets/cuhk03.js';
+import { type Boxes, CLASSIC_TEST_SETS, CUHK03_FOLDER } from './datasets/cuhk03.js';
 
 const BOXES: readonly Boxes[] = ['labeled', 'detected'];
 /** Of the ten pictures that an identity can have, the first five are camera 1's. */
@@ -19,6 +19,8 @@ export interface PrepareCuhk03Options {
 export interface PrepareCuhk03Result {
   /** Folders of pictures, and how many were written to each; none where the folder was there already. */
   folders: { path: string; images: number }[];
+  /** List of the classic splits' test identities; whether it was written, or was there already. */
+  testSets: { path: string; written: boolean };
 }
 
 interface Picture {
@@ -28,37 +30,53 @@ interface Picture {
 
 /**
  * Writes the pictures in `cuhk03/cuhk03_release/cuhk-03.mat` as PNG files to `cuhk03/images_labeled` and
- * `images_detected`, named `<place>_<identity>_<camera>_<number>.png`, as the new protocol's files call them. A folder
- * appears when it is complete; one that is there is left alone.
+ * `images_detected`, named `<place>_<identity>_<camera>_<number>.png`, as the new protocol's files call them, and the test
+ * identities of the twenty classic splits to `cuhk03/classic_testsets.json`. A folder or file appears when it is complete;
+ * one that is there is left alone.
  */
 export async function prepareCuhk03(options: PrepareCuhk03Options): Promise<PrepareCuhk03Result> {
   const folder = join(options.root, CUHK03_FOLDER);
-  const missing = BOXES.filter((boxes) => !existsSync(join(folder, `images_${boxes}`)));
-  const source = join(folder, 'cuhk03_release', 'cuhk-03.mat');
-  if (missing.length > 0 && !existsSync(source)) {
-    throw new Error(`'${source}' does not exist: unpack cuhk03_release.zip in '${folder}'`);
-  }
+  const target = (boxes: Boxes): string => join(folder, `images_${boxes}`);
+  const missing = BOXES.filter((boxes) => !existsSync(target(boxes)));
+  const testSets = { path: join(folder, CLASSIC_TEST_SETS), written: false };
   const written = new Map<Boxes, number>();
-  if (missing.length > 0) {
+  if (missing.length > 0 || !existsSync(testSets.path)) {
+    const source = join(folder, 'cuhk03_release', 'cuhk-03.mat');
+    if (!existsSync(source)) {
+      throw new Error(`'${source}' does not exist: unpack cuhk03_release.zip in '${folder}'`);
+    }
     const file = await openHdf5(source);
     try {
       const pictures = new Map(missing.map((boxes) => [boxes, listPictures(file, boxes, source)]));
       const total = [...pictures.values()].reduce((sum, { length }) => sum + length, 0);
       let done = 0;
       for (const [boxes, list] of pictures) {
-        const target = join(folder, `images_${boxes}`);
-        const images = await writeAll(file, list, target, () => options.onProgress?.(++done, total));
+        const images = await writeAll(file, list, target(boxes), () => options.onProgress?.(++done, total));
         written.set(boxes, images);
+      }
+      if (!existsSync(testSets.path)) {
+        await writeTestSets(file, source, testSets.path);
+        testSets.written = true;
       }
     } finally {
       file.close();
     }
   }
-  const folders = BOXES.map((boxes) => ({
-    path: join(folder, `images_${boxes}`),
-    images: written.get(boxes) ?? 0,
-  }));
-  return { folders };
+  const folders = BOXES.map((boxes) => ({ path: target(boxes), images: written.get(boxes) ?? 0 }));
+  return { folders, testSets };
+}
+
+/** The cell array `testsets`: a matrix each, identities × [place, identity there], reversed in HDF5. */
+async function writeTestSets(file: File, source: string, target: string): Promise<void> {
+  const splits = cells(file.get('testsets'), source).references.map((reference) => {
+    const { shape, value } = open(file, reference);
+    const [columns, people] = shape ?? [];
+    if (columns !== 2) throw new Error(`'${source}' is not CUHK03's: its test sets are not pairs of numbers`);
+    const numbers = value as Float64Array;
+    return Array.from({ length: people }, (_, i) => [numbers[i], numbers[people + i]]);
+  });
+  await writeFile(`${target}.partial`, `${JSON.stringify(splits)}\n`);
+  await rename(`${target}.partial`, target);
 }
 
 async function openHdf5(path: string): Promise<File> {

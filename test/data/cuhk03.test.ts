@@ -145,9 +145,61 @@ test('the pictures in cuhk-03.mat are written under the names of the protocol, o
     (await prepareCuhk03({ root })).folders.map(({ images }) => images),
     [0, 0],
   );
+  assert.deepEqual(JSON.parse(readFileSync(join(folder, 'classic_testsets.json'), 'utf8')), [
+    [[1, 2]],
+    [
+      [2, 1],
+      [1, 1],
+    ],
+  ]);
 
   rmSync(join(folder, 'images_labeled'), { recursive: true });
   writeFileSync(join(folder, 'cuhk03_release/cuhk-03.mat'), 'nonsense');
   await assert.rejects(prepareCuhk03({ root }), /cuhk-03.mat' cannot be read as HDF5/);
   assert.ok(!existsSync(join(folder, 'images_labeled')));
+});
+
+test('the classic splits: identities of a test set, all others to train on, numbered as FastReID does', async (t) => {
+  const root = temporary(t);
+  const folder = join(root, 'cuhk03');
+  mkdirSync(join(folder, 'cuhk03_release'), { recursive: true });
+  mkdirSync(join(folder, 'images_labeled'));
+  assert.throws(
+    () => openDataset('CUHK03Classic', { root }),
+    /classic_testsets.json' does not exist.\n(.*\n)*.*reid-native prepare cuhk03/,
+  );
+  rmSync(join(folder, 'images_labeled'), { recursive: true });
+  copyFileSync(fixture('cuhk-03.mat'), join(folder, 'cuhk03_release/cuhk-03.mat'));
+  await prepareCuhk03({ root });
+  const pictures = (boxes: string, pid: number | string, name: string, ...numbers: string[]): unknown[] =>
+    numbers.map((number) => {
+      const camera = Number(number[0]) - 1;
+      const labels = typeof pid === 'string' ? [pid, `cuhk03_${camera}`] : [pid, camera];
+      return [`images_${boxes}/${name}_${number}.png`, ...labels];
+    });
+  const first = openDataset('CUHK03Classic', { root });
+  assert.deepEqual(plain(root, first.train), [
+    ...pictures('labeled', 'cuhk03_0', '1_001', '1_01', '1_02', '2_06'),
+    ...pictures('labeled', 'cuhk03_1', '1_003', '1_01', '1_02', '2_06'),
+    ...pictures('labeled', 'cuhk03_2', '2_001', '1_01', '1_02', '2_06'),
+  ]);
+  assert.deepEqual(plain(root, first.query), pictures('labeled', 0, '1_002', '1_01', '1_02', '2_06'));
+  assert.deepEqual(openDataset('CUHK03Classic#0', { root }).train, first.train);
+  const second = openDataset('CUHK03ClassicDetected#1', { root });
+  const tested = [
+    ...pictures('detected', 0, '1_001', '1_01', '2_06'),
+    ...pictures('detected', 1, '2_001', '1_01', '2_06'),
+  ];
+  assert.deepEqual(plain(root, second.query), tested);
+  assert.deepEqual(plain(root, second.gallery), tested);
+  const { images, trials, cameras } = second.testSet();
+  assert.deepEqual(plain(root, images), tested);
+  assert.deepEqual(trials, [{ query: [0, 1, 2, 3], gallery: [0, 1, 2, 3] }]);
+  assert.ok(cameras);
+  for (const [name, message] of [
+    ['CUHK03Classic#20', "there is no 'CUHK03Classic#20': there is CUHK03Classic#0 to CUHK03Classic#19"],
+    ['CUHK03#1', "there is no 'CUHK03#1': there is only CUHK03"],
+  ]) {
+    assert.throws(() => openDataset(name, { root }), { message });
+  }
 });

@@ -36,10 +36,16 @@ export interface DatasetOptions {
   root?: string;
   /** Train on query and gallery too (DATASETS.COMBINEALL). */
   combineAll?: boolean;
+  /** Which of the set's divisions into training and test, from 0, where it has several. */
+  split?: number;
 }
 
 /** What the dataset registry holds. */
-export type DatasetClass = new (options?: DatasetOptions) => ImageDataset;
+export interface DatasetClass {
+  new (options?: DatasetOptions): ImageDataset;
+  /** Number of divisions into training and test, if there are several: `name#3` asks for the fourth. */
+  readonly splits?: number;
+}
 
 /** `$FASTREID_DATASETS`, else `datasets` under the current folder. */
 export function datasetsRoot(): string {

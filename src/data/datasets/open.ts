@@ -20,8 +20,19 @@ export function ownOptions(cfg: Config): Required<OwnOptions> {
   return { testShare: TEST_SHARE, seed: SEED, cameraPattern: CAMERA_PATTERN };
 }
 
+function openRegistered(name: string, options: DatasetOptions): ImageDataset {
+  const [, registered, split] = /^(.*?)(?:#(\d+))?$/.exec(name)!;
+  const dataset = DATASET_REGISTRY.get(registered);
+  if (split === undefined) return new dataset(options);
+  const { splits = 0 } = dataset;
+  if (Number(split) < splits) return new dataset({ ...options, split: Number(split) });
+  const there = splits > 0 ? `${registered}#0 to ${registered}#${splits - 1}` : `only ${registered}`;
+  throw new RangeError(`there is no '${name}': there is ${there}`);
+}
+
 /**
- * The dataset that DATASETS.NAMES or DATASETS.TESTS calls `name`: one of the registry, or pictures of one's own as
+ * The dataset that DATASETS.NAMES or DATASETS.TESTS calls `name`: one of the registry, with `#k` behind it for its
+ * division k (from 0) into training and test where it has several; or pictures of one's own as
  * `folder:/path` or `manifest:/path.csv`, with `#all` behind the path if they are not to be divided into training and
  * test.
  *
@@ -29,7 +40,7 @@ export function ownOptions(cfg: Config): Required<OwnOptions> {
  */
 export function openDataset(name: string, { own, ...options }: OpenOptions = {}): ImageDataset {
   const match = /^(folder|manifest):(.+?)(#all)?$/.exec(name);
-  if (match === null) return new (DATASET_REGISTRY.get(name))(options);
+  if (match === null) return openRegistered(name, options);
   const [, kind, given, all] = match;
   const path = resolve(given === '~' || given.startsWith('~/') ? join(homedir(), given.slice(1)) : given);
   const dataset = OWN[kind as keyof typeof OWN];
