@@ -1,5 +1,5 @@
-// Images from files or bytes into uint8 tensors, decoded and resized on native threads. Generic: it knows
-// batches of pictures, not what they are for.
+// Images from files or bytes into tensors, by native threads (image_job.h). Generic: it knows batches of
+// pictures, not what they are for.
 //
 //   imageLoadBatch(sources: (string | Uint8Array)[], out, threads, programs?, cache?): Promise<Failure[]>
 //   imageProcessInto(rgb: Uint8Array, height, width, out, index, program?, cache?, path?): Promise<Failure[]>
@@ -14,49 +14,23 @@
 // must not discard the other 63.
 
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/empty.h>
 #include <napi.h>
-#include <sys/stat.h>
 
-#include <algorithm>
-#include <atomic>
-#include <cerrno>
-#include <cmath>
-#include <cstdio>
-#include <cstring>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
 #include <string>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "addon.h"
 #include "env.h"
 #include "image_cache.h"
-#include "jpeg.h"
-#include "picture_program.h"
-#include "resize.h"
-#include "thread_pool.h"
+#include "image_job.h"
+#include "picture.h"
 
 namespace rn {
 namespace {
-
-struct Source {
-  enum Kind { kPath, kEncoded, kRgb } kind = kPath;
-  std::string path;
-  std::vector<uint8_t> bytes;
-  int height = 0, width = 0;  // of kRgb
-  bool has_program = false;
-  std::vector<double> program;
-};
-
-struct Failure {
-  size_t index;
-  bool unsupported;
-  std::string message;
-};
 
 // What jobs need of the JavaScript environment they were started from. Shared with them, since they may
 // outlive it.
@@ -67,149 +41,22 @@ struct ImageEnv {
   size_t pending = 0;  // JavaScript thread only
 };
 
-struct Job {
+// A promise that a job is to settle.
+struct Pending {
   std::shared_ptr<ImageEnv> env;
   napi_deferred deferred = nullptr;
-  std::vector<Source> sources;
-  std::shared_ptr<ImageCache> cache;  // may be null
-  at::Tensor out;                     // undefined for a job that only decodes
-  size_t first_slot = 0;              // source i goes to slot first_slot + i
-  at::Tensor decoded;                 // result of a job that only decodes
-  std::atomic<size_t> next{0};
-  std::atomic<size_t> runners{0};
-  std::mutex mutex;
-  std::vector<Failure> failures;  // guarded by mutex
+  std::shared_ptr<ImageJob> job;
 };
 
-bool ReadFile(const std::string& path, std::vector<uint8_t>& bytes, std::string& error) {
-  struct stat info;
-  if (stat(path.c_str(), &info) != 0) {
-    error = std::strerror(errno);
-    return false;
-  }
-  if (!S_ISREG(info.st_mode)) {  // opening a pipe would block for ever
-    error = "not a regular file";
-    return false;
-  }
-  std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
-  if (!file) {
-    error = std::strerror(errno);
-    return false;
-  }
-  bytes.resize(static_cast<size_t>(info.st_size));
-  bytes.resize(std::fread(bytes.data(), 1, bytes.size(), file.get()));
-  if (std::ferror(file.get())) {
-    error = "cannot be read";
-    return false;
-  }
-  if (bytes.empty()) error = "the file is empty";
-  return !bytes.empty();
+// On a thread of the pool: hands a finished job to the JavaScript thread.
+void Report(const std::shared_ptr<Pending>& pending) {
+  std::lock_guard<std::mutex> lock(pending->env->mutex);
+  if (pending->env->closing) return;
+  auto* data = new std::shared_ptr<Pending>(pending);
+  if (napi_call_threadsafe_function(pending->env->done, data, napi_tsfn_nonblocking) != napi_ok) delete data;
 }
 
-// A finished picture into its place in the batch.
-template <typename T>
-void Write(const Picture& picture, const std::vector<Patch>& patches, T* slot) {
-  if constexpr (std::is_same_v<T, uint8_t>) {
-    std::memcpy(slot, picture.bytes.data(), picture.bytes.size());
-  } else {
-    for (size_t i = 0; i < picture.bytes.size(); i++) slot[i] = static_cast<T>(picture.bytes[i]);
-  }
-  for (const Patch& patch : patches) {
-    for (size_t c = 0; c < kChannels; c++) {
-      const float colour = patch.colour[c];
-      const T value = std::is_same_v<T, uint8_t>
-                          ? static_cast<T>(std::clamp(std::nearbyint(colour), 0.0f, 255.0f))
-                          : static_cast<T>(colour);
-      for (size_t y = patch.top; y < patch.top + patch.height; y++) {
-        std::fill_n(slot + (c * picture.height + y) * picture.width + patch.left, patch.width, value);
-      }
-    }
-  }
-}
-
-// Runs a source's program on its pixels and writes the result to its slot.
-void Process(Job& job, size_t index, const uint8_t* rgb, size_t height, size_t width) {
-  thread_local ProgramBuffers buffers;  // grow once a thread, not once a picture
-  const Source& source = job.sources[index];
-  const auto to_height = static_cast<size_t>(job.out.size(2)),
-             to_width = static_cast<size_t>(job.out.size(3));
-  const size_t offset = (job.first_slot + index) * kChannels * to_height * to_width;
-  const bool bytes = job.out.scalar_type() == at::kByte;
-  if (!source.has_program && bytes) {
-    uint8_t* slot = job.out.mutable_data_ptr<uint8_t>() + offset;
-    return ResizeToPlanes(rgb, height, width, slot, to_height, to_width, buffers.resize);
-  }
-  std::vector<Patch> patches;
-  if (source.has_program) {
-    patches = RunProgram(source.program, rgb, height, width, buffers);
-  } else {
-    buffers.current.Shape(to_height, to_width);
-    ResizeToPlanes(rgb, height, width, buffers.current.bytes.data(), to_height, to_width, buffers.resize);
-  }
-  if (buffers.current.height != to_height || buffers.current.width != to_width) {
-    auto size = [](size_t h, size_t w) { return std::to_string(h) + " x " + std::to_string(w); };
-    throw std::runtime_error("the transforms make it " + size(buffers.current.height, buffers.current.width) +
-                             " pixels, but the batch holds pictures of " + size(to_height, to_width));
-  }
-  if (bytes) {
-    Write(buffers.current, patches, job.out.mutable_data_ptr<uint8_t>() + offset);
-  } else {
-    Write(buffers.current, patches, job.out.mutable_data_ptr<float>() + offset);
-  }
-}
-
-void Load(Job& job, size_t index) {
-  thread_local RgbImage image;
-  thread_local std::vector<uint8_t> file;
-  const Source& source = job.sources[index];
-  auto fail = [&](bool unsupported, std::string message) {
-    std::lock_guard<std::mutex> lock(job.mutex);
-    job.failures.push_back({index, unsupported, std::move(message)});
-  };
-  const uint8_t* rgb = source.bytes.data();
-  size_t height = source.height, width = source.width;
-  std::shared_ptr<const CachedImage> cached;
-  const bool cacheable = job.cache && !source.path.empty();
-  if (cacheable && source.kind == Source::kPath) cached = job.cache->Get(source.path);
-  if (cached) {
-    rgb = cached->rgb.data();
-    height = cached->height;
-    width = cached->width;
-  } else if (source.kind != Source::kRgb) {
-    std::string error;
-    if (source.kind == Source::kPath && !ReadFile(source.path, file, error)) return fail(false, error);
-    const std::vector<uint8_t>& bytes = source.kind == Source::kPath ? file : source.bytes;
-    const Decode result = DecodeJpeg(bytes.data(), bytes.size(), image, error);
-    if (result != Decode::kDone) return fail(result == Decode::kUnsupported, error);
-    rgb = image.pixels.data();
-    height = static_cast<size_t>(image.height);
-    width = static_cast<size_t>(image.width);
-  }
-  if (cacheable && !cached) job.cache->Put(source.path, rgb, height, width);
-  if (job.out.defined()) return Process(job, index, rgb, height, width);
-  ResizeBuffers buffers;
-  job.decoded = at::empty({kChannels, static_cast<int64_t>(height), static_cast<int64_t>(width)}, at::kByte);
-  ResizeToPlanes(rgb, height, width, job.decoded.mutable_data_ptr<uint8_t>(), height, width, buffers);
-}
-
-// One of a job's runners: takes the next source until there is none. The last to finish reports.
-void RunJob(const std::shared_ptr<Job>& job) {
-  for (size_t i = job->next++; i < job->sources.size(); i = job->next++) {
-    try {
-      Load(*job, i);
-    } catch (const std::exception& e) {
-      std::lock_guard<std::mutex> lock(job->mutex);
-      job->failures.push_back({i, false, e.what()});
-    }
-  }
-  if (--job->runners > 0) return;
-  std::lock_guard<std::mutex> lock(job->env->mutex);
-  if (job->env->closing) return;
-  auto* data = new std::shared_ptr<Job>(job);
-  if (napi_call_threadsafe_function(job->env->done, data, napi_tsfn_nonblocking) != napi_ok) delete data;
-}
-
-Napi::Object FailureObject(Napi::Env env, const Failure& failure) {
+Napi::Object FailureObject(Napi::Env env, const ImageFailure& failure) {
   Napi::Object object = Napi::Object::New(env);
   object.Set("index", static_cast<double>(failure.index));
   object.Set("unsupported", failure.unsupported);
@@ -217,14 +64,11 @@ Napi::Object FailureObject(Napi::Env env, const Failure& failure) {
   return object;
 }
 
-napi_value JobResult(Napi::Env env, Job& job) {
+napi_value JobResult(Napi::Env env, const ImageJob& job) {
   if (!job.out.defined()) {
     if (!job.failures.empty()) return FailureObject(env, job.failures[0]);
     return Napi::Number::New(env, PutTensor(env, job.decoded));
   }
-  // Threads finish in any order; what JavaScript sees must not depend on it.
-  std::sort(job.failures.begin(), job.failures.end(),
-            [](const Failure& a, const Failure& b) { return a.index < b.index; });
   Napi::Array result = Napi::Array::New(env, job.failures.size());
   for (uint32_t i = 0; i < job.failures.size(); i++) result[i] = FailureObject(env, job.failures[i]);
   return result;
@@ -232,14 +76,14 @@ napi_value JobResult(Napi::Env env, Job& job) {
 
 // Runs on the JavaScript thread for every finished job; `env` is null when the environment is going away.
 void Settle(napi_env env, napi_value, void*, void* data) {
-  std::unique_ptr<std::shared_ptr<Job>> holder(static_cast<std::shared_ptr<Job>*>(data));
+  std::unique_ptr<std::shared_ptr<Pending>> holder(static_cast<std::shared_ptr<Pending>*>(data));
   if (env == nullptr) return;
-  Job& job = **holder;
-  if (--job.env->pending == 0) napi_unref_threadsafe_function(env, job.env->done);
+  Pending& pending = **holder;
+  if (--pending.env->pending == 0) napi_unref_threadsafe_function(env, pending.env->done);
   try {
-    napi_resolve_deferred(env, job.deferred, JobResult(env, job));
+    napi_resolve_deferred(env, pending.deferred, JobResult(env, *pending.job));
   } catch (const std::exception& e) {
-    napi_reject_deferred(env, job.deferred, Napi::Error::New(env, e.what()).Value());
+    napi_reject_deferred(env, pending.deferred, Napi::Error::New(env, e.what()).Value());
   }
 }
 
@@ -259,20 +103,16 @@ void OpenChannel(Napi::Env env, const std::shared_ptr<ImageEnv>& state) {
       new std::shared_ptr<ImageEnv>(state));
 }
 
-Napi::Value Start(Napi::Env env, const std::shared_ptr<ImageEnv>& state, std::shared_ptr<Job> job,
+Napi::Value Start(Napi::Env env, const std::shared_ptr<ImageEnv>& state, std::shared_ptr<ImageJob> job,
                   size_t threads) {
   if (state->done == nullptr) OpenChannel(env, state);
+  const auto pending = std::make_shared<Pending>(Pending{state, nullptr, std::move(job)});
   napi_value promise;
-  if (napi_create_promise(env, &job->deferred, &promise) != napi_ok) {
+  if (napi_create_promise(env, &pending->deferred, &promise) != napi_ok) {
     throw std::runtime_error("cannot make a promise");
   }
-  job->env = state;
   if (state->pending++ == 0) napi_ref_threadsafe_function(env, state->done);
-  ThreadPool& pool = ThreadPool::Instance();
-  pool.Grow(threads);
-  const size_t runners = std::max<size_t>(1, std::min(threads, job->sources.size()));
-  job->runners = runners;
-  for (size_t i = 0; i < runners; i++) pool.Post([job] { RunJob(job); });
+  StartImageJob(pending->job, threads, [pending] { Report(pending); });
   return Napi::Value(env, promise);
 }
 
@@ -286,12 +126,12 @@ bool IsBytes(const Napi::Value& value) {
   return value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array;
 }
 
-Source ToSource(const Napi::Value& value) {
-  Source source;
+ImageSource ToSource(const Napi::Value& value) {
+  ImageSource source;
   if (value.IsString()) {
     source.path = value.As<Napi::String>().Utf8Value();
   } else if (IsBytes(value)) {
-    source.kind = Source::kEncoded;
+    source.kind = ImageSource::kEncoded;
     source.bytes = CopyBytes(value);
   } else {
     throw TypeError("an image source must be a path or a Uint8Array");
@@ -323,7 +163,7 @@ at::Tensor ToBatch(Napi::Env env, const Napi::Value& id, size_t slots) {
   return out;
 }
 
-void SetProgram(Source& source, const Napi::Value& value) {
+void SetProgram(ImageSource& source, const Napi::Value& value) {
   if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_float64_array) {
     throw TypeError("an image program must be a Float64Array");
   }
@@ -349,7 +189,7 @@ constexpr double kMaxThreads = 256;
 Napi::Value LoadBatch(const Napi::CallbackInfo& info, const State& state) {
   if (!info[0].IsArray()) throw TypeError("imageLoadBatch: the sources must be an array");
   const auto sources = info[0].As<Napi::Array>();
-  auto job = std::make_shared<Job>();
+  auto job = std::make_shared<ImageJob>();
   job->out = ToBatch(info.Env(), info[1], sources.Length());
   const size_t threads = ToCount(info[2], "imageLoadBatch: threads", 1, kMaxThreads);
   job->sources.reserve(sources.Length());
@@ -367,8 +207,8 @@ Napi::Value LoadBatch(const Napi::CallbackInfo& info, const State& state) {
 
 Napi::Value ProcessIntoSlot(const Napi::CallbackInfo& info, const State& state) {
   if (!IsBytes(info[0])) throw TypeError("imageProcessInto: the pixels must be a Uint8Array");
-  Source source;
-  source.kind = Source::kRgb;
+  ImageSource source;
+  source.kind = ImageSource::kRgb;
   source.height = static_cast<int>(ToCount(info[1], "imageProcessInto: height", 1, 1 << 20));
   source.width = static_cast<int>(ToCount(info[2], "imageProcessInto: width", 1, 1 << 20));
   const size_t index = ToCount(info[4], "imageProcessInto: index", 0, 1 << 30);
@@ -379,7 +219,7 @@ Napi::Value ProcessIntoSlot(const Napi::CallbackInfo& info, const State& state) 
   }
   source.bytes.push_back(0);  // ResizeToPlanes reads one byte further
   if (!info[5].IsUndefined()) SetProgram(source, info[5]);
-  auto job = std::make_shared<Job>();
+  auto job = std::make_shared<ImageJob>();
   job->out = ToBatch(info.Env(), info[3], index + 1);
   job->first_slot = index;
   job->cache = ToCache(info[6]);
@@ -389,7 +229,7 @@ Napi::Value ProcessIntoSlot(const Napi::CallbackInfo& info, const State& state) 
 }
 
 Napi::Value DecodeOne(const Napi::CallbackInfo& info, const State& state) {
-  auto job = std::make_shared<Job>();
+  auto job = std::make_shared<ImageJob>();
   job->sources.push_back(ToSource(info[0]));
   return Start(info.Env(), state, std::move(job), 1);
 }

@@ -1,9 +1,15 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { filesBelow, isPicture } from './files.js';
-import { OWN_DEFAULTS, OwnDataset, type OwnDatasetOptions, type OwnItem, type Part } from './own.js';
-
-const PARTS: readonly Part[] = ['train', 'query', 'gallery', 'test'];
+import {
+  isPart,
+  OWN_DEFAULTS,
+  OwnDataset,
+  type OwnDatasetOptions,
+  type OwnItem,
+  PARTS,
+  type Part,
+} from './own.js';
 
 /**
  * A folder of one's own (`folder:/path`): a folder an identity, in it pictures, or folders of cameras with pictures.
@@ -31,9 +37,9 @@ export class FolderDataset extends OwnDataset {
       .map((path) => path.split('/'))
       .filter((path) => isPicture(path.at(-1)!) && !path.some((name) => name.startsWith('.')));
     if (paths.length === 0) throw new Error(`${this.title}: no pictures in it.\n${this.#help()}`);
-    const isPart = ([top]: readonly string[]): boolean => PARTS.includes(top as Part);
-    const divided = paths.every(isPart);
-    const [part, odd] = [paths.find(isPart), paths.find((path) => !isPart(path))];
+    const inPart = ([top]: readonly string[]): boolean => isPart(top);
+    const divided = paths.every(inPart);
+    const [part, odd] = [paths.find(inPart), paths.find((path) => !inPart(path))];
     if (part !== undefined && odd !== undefined) {
       throw new Error(
         `${this.title}: '${part[0]}' beside '${odd[0]}': either all folders at the top are parts ` +

@@ -2,9 +2,8 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { parse } from 'csv-parse/sync';
 import { numberedLines } from './files.js';
-import { OwnDataset, type OwnDatasetOptions, type OwnItem, type Part } from './own.js';
+import { isPart, OwnDataset, type OwnDatasetOptions, type OwnItem, PARTS } from './own.js';
 
-const PARTS: readonly string[] = ['train', 'query', 'gallery', 'test'];
 const HELP =
   'Expected: columns path and identity, and where they are known camera and split (train, query and gallery, or train ' +
   'and test); CSV with a header (parted by commas, semicolons or tabs), or JSONL, an object a line. Paths are relative ' +
@@ -83,10 +82,10 @@ export class ManifestDataset extends OwnDataset {
     const path = resolve(dirname(this.#file), needed('path'));
     if (!existsSync(path)) throw new Error(`${this.title}: line ${line}: '${path}' does not exist`);
     const part = text('split');
-    if (part !== undefined && !PARTS.includes(part)) {
+    if (part !== undefined && !isPart(part)) {
       throw new Error(`${this.title}: line ${line}: split is '${part}', but can only be ${PARTS.join(', ')}`);
     }
-    return { path, identity: needed('identity'), camera: text('camera'), part: part as Part | undefined };
+    return { path, identity: needed('identity'), camera: text('camera'), part };
   }
 
   #sameForAll(

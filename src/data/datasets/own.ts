@@ -4,7 +4,12 @@ import type { Label } from '../labels.js';
 import { type DatasetOptions, ImageDataset, type ImageItem, type TestSet, type Trial } from './base.js';
 
 /** Where a picture belongs; `test` is divided into query and gallery by the protocol. */
-export type Part = 'train' | 'query' | 'gallery' | 'test';
+export const PARTS = ['train', 'query', 'gallery', 'test'] as const;
+export type Part = (typeof PARTS)[number];
+
+export function isPart(name: string): name is Part {
+  return (PARTS as readonly string[]).includes(name);
+}
 
 /** A picture of one's own. */
 export interface OwnItem {
