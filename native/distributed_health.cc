@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cctype>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -117,7 +118,9 @@ std::string Failures(Health& health) {
   std::string text;
   for (int i = 0; i < health.size; ++i) {
     const Peer& peer = health.peers[i];
-    if (!peer.failure.empty()) text += "rank " + std::to_string(i) + " failed: " + peer.failure + " ";
+    if (peer.failure.empty()) continue;
+    text += "rank " + std::to_string(i) + " failed: " + peer.failure;
+    text += std::ispunct(static_cast<unsigned char>(text.back())) ? " " : ". ";
   }
   return text;
 }
@@ -161,14 +164,16 @@ void WriteError(const Health& health, const std::string& message) {
   std::fclose(file);
 }
 
-// A process that waits in a collective for one that is cut off would wait for the collective's whole
-// time-out, and nothing but its end stops it. So it is ended, after JavaScript had time to notice by itself.
+// A process that waits in a collective for one that is cut off, or that has failed but not ended, would wait
+// for the collective's whole time-out, and nothing but its end stops it. So it is ended, after JavaScript had
+// time to notice by itself.
 void WatchLoop(const std::shared_ptr<Health>& health) {
   const milliseconds grace = std::min(health->lostAfter, milliseconds(5000));
   Clock::time_point since{};
   while (!health->stop) {
     std::this_thread::sleep_for(milliseconds(200));
-    const std::string lost = Lost(*health, health->lostAfter);
+    std::string lost = Failures(*health);
+    if (lost.empty()) lost = Lost(*health, health->lostAfter);
     if (lost.empty()) {
       since = {};
     } else if (since == Clock::time_point{}) {

@@ -169,9 +169,9 @@ Napi::Value StoreDelete(const Napi::CallbackInfo& info) {
   });
 }
 
-// localAddress(host, port) -> the address from which this machine reaches `host`; throws for an unknown host.
-// Nothing is sent.
-Napi::Value LocalAddress(const Napi::CallbackInfo& info) {
+// addressesTo(host, port) -> [the address from which this machine reaches `host`, that of `host`]; throws for
+// an unknown host. Nothing is sent.
+Napi::Value AddressesTo(const Napi::CallbackInfo& info) {
   return Guarded(info.Env(), [&]() -> Napi::Value {
     const std::string host = info[0].ToString().Utf8Value();
     addrinfo hints{};
@@ -186,12 +186,19 @@ Napi::Value LocalAddress(const Napi::CallbackInfo& info) {
       sockaddr_storage own{};
       socklen_t length = sizeof own;
       auto* address = reinterpret_cast<sockaddr*>(&own);
-      char text[NI_MAXHOST];
+      char here[NI_MAXHOST], there[NI_MAXHOST];
+      const auto print = [](const sockaddr* from, socklen_t size, char* text) {
+        return getnameinfo(from, size, text, NI_MAXHOST, nullptr, 0, NI_NUMERICHOST) == 0;
+      };
       const bool ok = connect(socket, at->ai_addr, at->ai_addrlen) == 0 &&
-                      getsockname(socket, address, &length) == 0 &&
-                      getnameinfo(address, length, text, sizeof text, nullptr, 0, NI_NUMERICHOST) == 0;
+                      getsockname(socket, address, &length) == 0 && print(address, length, here) &&
+                      print(at->ai_addr, at->ai_addrlen, there);
       close(socket);
-      if (ok) return Napi::String::New(info.Env(), text);
+      if (!ok) continue;
+      auto result = Napi::Array::New(info.Env(), 2);
+      result.Set(uint32_t{0}, here);
+      result.Set(uint32_t{1}, there);
+      return result;
     }
     throw std::runtime_error("no network leads to host '" + host + "'");
   });
@@ -213,7 +220,7 @@ void InitDistributedStore(Napi::Env env, Napi::Object exports) {
   add("storeWait", StoreWait);
   add("storeCheck", StoreCheck);
   add("storeDelete", StoreDelete);
-  add("localAddress", LocalAddress);
+  add("addressesTo", AddressesTo);
 }
 
 }  // namespace rn

@@ -6,7 +6,7 @@ import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { logger } from '../logger.js';
 import { type Placement, placementOf } from '../torch/distributed/environment.js';
-import { signalExitCode } from './signals.js';
+import { onSignals, SIGNALS, signalExitCode } from './signals.js';
 
 export interface LaunchOptions {
   /** Processes on this machine, each with a GPU of its own or, on the CPU, a share of the cores. Default 1. */
@@ -132,10 +132,14 @@ async function runRanks(settings: Settings, attempt: number): Promise<RunResult>
   });
   let signalled: NodeJS.Signals | undefined;
   const forward = (signal: NodeJS.Signals): void => {
-    signalled ??= signal;
+    signalled = signal;
     for (const rank of ranks) rank.child.kill(signal);
   };
-  for (const signal of SIGNALS) process.on(signal, forward);
+  const stop = (): void => {
+    for (const rank of ranks) rank.stop();
+  };
+  // A rank that hangs takes no notice of signals: the second one ends all at once.
+  const restoreSignals = onSignals(forward, stop);
   const all = Promise.all(ranks.map(({ done }) => done));
   const failed = Promise.race(
     ranks.map(({ done }) =>
@@ -145,15 +149,14 @@ async function runRanks(settings: Settings, attempt: number): Promise<RunResult>
   try {
     await Promise.race([all, failed]);
     await Promise.race([all, sleep(GRACE, undefined, { ref: false })]);
-    for (const rank of ranks) rank.stop();
+    stop();
     return verdict(ranks, await all, signalled);
   } finally {
-    for (const signal of SIGNALS) process.off(signal, forward);
+    restoreSignals();
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
-const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 /**
  * Exit codes of a rank that was asked to stop and did: by a signal, or (128) because another rank was. One that a
  * signal has killed has no exit code.

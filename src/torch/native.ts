@@ -163,7 +163,7 @@ export interface Native {
   storeWait(id: number, keys: readonly string[], timeoutMs: number): Promise<void>;
   storeCheck(id: number, keys: readonly string[]): Promise<boolean>;
   storeDelete(id: number, key: string): Promise<boolean>;
-  localAddress(host: string, port: number): string;
+  addressesTo(host: string, port: number): [own: string, theirs: string];
   // distributed_group.cc
   groupNew(
     store: number,

@@ -26,6 +26,12 @@ describe('a process that is missing', { concurrency: 2 }, () => {
     assert.match(first!.stderr, /error: rank 0: rank 1 has shown no sign of life for \d+ s .*--resume/);
   });
 
+  it('ends the others when it has failed but does not end', async () => {
+    const [first] = await run('lingers', { onExit: (rank, children) => rank === 0 && children[1]!.kill() });
+    assert.equal(first!.code, 75);
+    assert.match(first!.stderr, /error: rank 0: rank 1 failed: the sky is falling\. This process ends\. /);
+  });
+
   it('is named when a collective takes too long', async () => {
     const [first] = await run('behind');
     assert.match(first!.value ?? '', /rank 1 is behind: it has begun 1 collectives/);

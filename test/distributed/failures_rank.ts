@@ -5,11 +5,18 @@ import { report } from './ranks.js';
 const { distributed: dist } = torch;
 torch.setNumThreads(1);
 const mode = process.argv[2];
-const options = { absent: { joinTimeout: 1000 }, stopped: { lostAfter: 2500 }, behind: { timeout: 2500 } };
+const options = {
+  absent: { joinTimeout: 1000 },
+  stopped: { lostAfter: 2500 },
+  lingers: { lostAfter: 1000 },
+  behind: { timeout: 2500 },
+};
 
 async function run(): Promise<void> {
   const group = await dist.initProcessGroup({ backend: 'gloo', ...options[mode as keyof typeof options] });
   await group.barrier();
+  // Its connections outlive the group of all.
+  const pair = mode === 'lingers' ? await dist.newGroup([0, 1]) : null;
   if (group.rank === 1) {
     if (mode === 'killed') process.kill(process.pid, 'SIGKILL');
     if (mode === 'stopped') process.kill(process.pid, 'SIGSTOP');
@@ -17,9 +24,13 @@ async function run(): Promise<void> {
       await dist.destroyProcessGroup('the sky\nis falling');
       process.exit(3);
     }
+    if (mode === 'lingers') {
+      await dist.destroyProcessGroup('the sky is falling');
+      await new Promise((resolve) => setTimeout(resolve, 60_000));
+    }
     if (mode === 'behind') await new Promise((resolve) => setTimeout(resolve, 6000));
   }
-  const work = group.allReduce(torch.ones([4]));
+  const work = (pair ?? group).allReduce(torch.ones([4]));
   if (mode === 'fails') await work;
   else work.wait();
 }

@@ -117,6 +117,21 @@ describe('launch', { concurrency: 2 }, () => {
     );
   });
 
+  it('ends a rank that hangs at the second signal', async (t) => {
+    const { child, folder, ended } = launch(t, 'deaf');
+    await begun(folder);
+    child.kill('SIGINT');
+    await sleep(400);
+    assert.deepEqual(pids(folder).map(alive), [true, true]);
+    const start = performance.now();
+    child.kill('SIGINT');
+    const { code, stdout, stderr } = await ended;
+    assert.equal(code, 130, stderr);
+    assert.ok(performance.now() - start < 3000);
+    assert.doesNotMatch(stdout + stderr, /failed|restart/);
+    await gone(folder);
+  });
+
   it('takes ranks that a signal to itself has ended for no failure', async (t) => {
     const { child, folder, ended } = launch(t, 'waits');
     await begun(folder);

@@ -6,11 +6,12 @@ import * as torch from '../../src/torch/index.js';
 
 const [mode, folder] = process.argv.slice(2) as [string, string];
 const { distributed: dist } = torch;
-const RESTARTED = ['restart', 'stops', 'waits'];
+const RESTARTED = ['restart', 'stops', 'waits', 'deaf'];
 
 async function main(): Promise<void> {
   torch.setNumThreads(1);
   const asked = mode === 'stops' && new Promise((stop) => process.once('SIGINT', stop));
+  if (mode === 'deaf') process.on('SIGINT', () => {});
   const group = dist.worldGroup();
   writeFileSync(
     join(folder, `rank${group.rank}.json`),
@@ -28,9 +29,10 @@ async function main(): Promise<void> {
     process.exit(group.rank === 0 ? 130 : 128);
   }
   if (group.rank === 1) {
+    if (mode === 'deaf') for (;;); // a rank that never answers, in JavaScript
     if (mode === 'throws') throw new Error('boom');
     if (mode === 'killed' || (mode === 'restart' && !isRestart())) process.kill(process.pid, 'SIGKILL');
-    if (mode === 'hangs') for (;;); // a rank that never answers, in JavaScript
+    if (mode === 'hangs') for (;;);
   }
   if (mode === 'hangs') throw new Error('the other one is to end as well');
   if (mode === 'waits') await new Promise((resolve) => setTimeout(resolve, 30_000));

@@ -1,8 +1,8 @@
 // Processes find each other and make groups.
 
-import { networkInterfaces } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { native } from '../native.js';
+import { firstRoute, type Route, reachableAddress, routeTo } from './addresses.js';
 import { meetingOf, placementOf } from './environment.js';
 import { ProcessGroup } from './group.js';
 import { fileStore, STORE_TIMEOUT, type Store, tcpStore } from './store.js';
@@ -93,8 +93,9 @@ export async function initProcessGroup(options: ProcessGroupOptions = {}): Promi
   }
   const cuda = native.deviceInfo().cudaDevices > 0;
   const backend = options.backend ?? (cuda && native.hasNccl() ? 'nccl' : 'gloo');
-  const { store, address, keepsStore, where } = await meet(initMethod, rank, worldSize, joinTimeout);
-  await assemble(store, rank, worldSize, joinTimeout);
+  const { store, route, keepsStore, where } = await meet(initMethod, rank, worldSize, joinTimeout);
+  const routes = await assemble(store, rank, worldSize, joinTimeout, route);
+  const address = reachableAddress(route.own, routes);
   const common = { backend, timeout };
   const everybody = Array.from({ length: worldSize }, (_, i) => i);
   const group = await makeGroup(store.prefixed('group/0/'), everybody, rank, common, address);
@@ -161,8 +162,7 @@ export function endWithParent(): void {
 
 interface Met {
   store: Store;
-  /** This machine's address as the others see it. */
-  address: string;
+  route: Route;
   keepsStore: boolean;
   /** Where the store is, for messages. */
   where: string;
@@ -173,7 +173,7 @@ async function meet(method: string, rank: number, worldSize: number, timeout: nu
     const path = new URL(method).pathname;
     return {
       store: fileStore(path, worldSize, timeout),
-      address: ownAddress(),
+      route: firstRoute(),
       keepsStore: false,
       where: path,
     };
@@ -184,12 +184,12 @@ async function meet(method: string, rank: number, worldSize: number, timeout: nu
   const isServer =
     rank === 0 && !(method === 'env://' && process.env.TORCHELASTIC_USE_AGENT_STORE === 'True');
   try {
-    const address = native.localAddress(host, port);
+    const route = routeTo(host, port);
     const store: Store = await tcpStore(host, port, { isServer, timeout });
     const attempt = process.env.TORCHELASTIC_RESTART_COUNT;
     return {
       store: attempt === undefined ? store : store.prefixed(`attempt/${attempt}/`),
-      address,
+      route,
       keepsStore: isServer,
       where,
     };
@@ -209,16 +209,16 @@ function parseTcp(method: string): { host: string; port: number } {
   return { host: (match[1] ?? match[2])!, port };
 }
 
-/** This machine's first address on a network, where there is no other process's address to go by. */
-function ownAddress(): string {
-  const addresses = Object.values(networkInterfaces()).flatMap((all) => all ?? []);
-  return addresses.find(({ family, internal }) => family === 'IPv4' && !internal)?.address ?? '127.0.0.1';
-}
-
-/** Waits until all processes have reached the store. */
-async function assemble(store: Store, rank: number, worldSize: number, timeout: number): Promise<void> {
+/** Waits until all processes have reached the store; returns how each is connected, by rank. */
+async function assemble(
+  store: Store,
+  rank: number,
+  worldSize: number,
+  timeout: number,
+  route: Route,
+): Promise<Route[]> {
   const keys = Array.from({ length: worldSize }, (_, i) => `joined/${i}`);
-  await store.set(keys[rank]!, '');
+  await store.set(keys[rank]!, JSON.stringify(route));
   try {
     await store.wait(keys, timeout);
   } catch (cause) {
@@ -234,6 +234,7 @@ async function assemble(store: Store, rank: number, worldSize: number, timeout: 
       { cause },
     );
   }
+  return Promise.all(keys.map(async (key) => JSON.parse(await store.getString(key)) as Route));
 }
 
 async function makeGroup(
@@ -259,6 +260,12 @@ async function makeGroup(
     return new ProcessGroup(id, position, members, store);
   } catch (cause) {
     const detail = cause instanceof Error ? cause.message : String(cause);
-    throw new DistributedError(`the processes do not get connected: ${detail}`, { cause });
+    const network = networkInterface
+      ? `on the network ${networkInterface} (GLOO_SOCKET_IFNAME)`
+      : `at ${address} (GLOO_SOCKET_IFNAME chooses another network)`;
+    throw new DistributedError(
+      `the processes do not get connected: rank ${position} is to be reached ${network}: ${detail}`,
+      { cause },
+    );
   }
 }
