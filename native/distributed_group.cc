@@ -53,7 +53,7 @@ c10::intrusive_ptr<c10d::Backend> MakeNccl(const c10::intrusive_ptr<c10d::Store>
 #endif
 
 // groupNew(storeId, rank, size, nccl, timeoutMs, address, interface) -> Promise<id>. Tensors on the CPU go
-// through Gloo in any case; with `nccl`, those on CUDA through NCCL.
+// through Gloo in any case; those on CUDA with `nccl` through NCCL, else through Gloo too, by way of the CPU.
 Napi::Value GroupNew(const Napi::CallbackInfo& info) {
   return Guarded(info.Env(), [&] {
     const auto store = Stores().get(info[0]);
@@ -62,15 +62,20 @@ Napi::Value GroupNew(const Napi::CallbackInfo& info) {
     const bool nccl = info[3].ToBoolean();
     const milliseconds timeout(info[4].As<Napi::Number>().Int64Value());
 #ifndef RN_HAVE_NCCL
-    if (nccl) throw std::runtime_error("this build has no NCCL: use the backend 'gloo'");
+    if (nccl) {
+      throw std::runtime_error(
+          "this build has no NCCL: use the backend 'gloo', or build the addon where NCCL's header nccl.h is "
+          "(npm run setup says what it found)");
+    }
 #endif
     auto group = std::make_shared<c10::intrusive_ptr<ProcessGroup>>();
     return Promise(
         info.Env(),
         [=, address = info[5].ToString().Utf8Value(), interface = info[6].ToString().Utf8Value()] {
           auto made = c10::make_intrusive<ProcessGroup>(store, rank, size);
-          made->setBackend(c10::DeviceType::CPU, ProcessGroup::GLOO,
-                           MakeGloo(store, rank, size, timeout, address, interface));
+          const auto gloo = MakeGloo(store, rank, size, timeout, address, interface);
+          made->setBackend(c10::DeviceType::CPU, ProcessGroup::GLOO, gloo);
+          if (!nccl && at::hasCUDA()) made->setBackend(c10::DeviceType::CUDA, ProcessGroup::GLOO, gloo);
           made->setDefaultBackend(ProcessGroup::GLOO);
 #ifdef RN_HAVE_NCCL
           if (nccl) {
@@ -197,7 +202,16 @@ Napi::Value Collective(const Napi::CallbackInfo& info) {
               info[8].As<Napi::Number>().Int32Value()};
     const auto& [key, start] = *Collectives().find(name);
     NoteCollective(key.c_str());
-    return Napi::Number::New(info.Env(), Works().add(start(call)));
+    try {
+      return Napi::Number::New(info.Env(), Works().add(start(call)));
+    } catch (...) {
+      if (device == c10::DeviceType::CPU || call.backend.getBackendName() != "gloo") throw;
+      throw std::runtime_error(
+          "Gloo has no " + key + " of these tensors on " + c10::DeviceTypeName(device, true) +
+          ": move them to the CPU, or use the backend 'nccl', for which the addon is to be built "
+          "where NCCL's header nccl.h is (" +
+          MessageInFlight() + ")");
+    }
   });
 }
 

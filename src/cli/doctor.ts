@@ -1,6 +1,6 @@
-import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
-import { availableParallelism, totalmem } from 'node:os';
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { availableParallelism, tmpdir, totalmem } from 'node:os';
 import { dirname, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
@@ -134,6 +134,37 @@ async function arithmetic(): Promise<Check> {
   }
 }
 
+/** Two processes that add up numbers over Gloo, as those of a training do. */
+async function processes(): Promise<Check> {
+  const name = 'processes';
+  const folder = mkdtempSync(join(tmpdir(), 'reid-native-doctor-'));
+  const program = fileURLToPath(new URL('./doctor-rank.js', import.meta.url));
+  const start = performance.now();
+  const one = (rank: number): Promise<string> =>
+    new Promise((resolve) => {
+      const args = [program, join(folder, 'meeting'), String(rank)];
+      const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'], timeout: 40_000 });
+      let errors = '';
+      child.stderr.on('data', (data: Buffer) => {
+        errors += data.toString();
+      });
+      child.on('error', (error) => resolve(error.message));
+      child.on('close', (code, signal) =>
+        resolve(code === 0 ? '' : errors.trim() || `one of them ended with ${signal ?? `status ${code}`}`),
+      );
+    });
+  try {
+    const failure = (await Promise.all([one(0), one(1)])).find((text) => text !== '');
+    const seconds = ((performance.now() - start) / 1000).toFixed(1);
+    if (failure === undefined)
+      return { name, ok: true, text: `two of them add up numbers over Gloo (${seconds} s with their start)` };
+    const fix = 'allow TCP connections of this machine to itself, or choose a network by GLOO_SOCKET_IFNAME';
+    return { name, ok: false, text: `two of them cannot work together: ${failure}`, fix };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
 /** Looks at everything that training needs. Nothing here throws: what fails is a line of the report. */
 export async function runChecks(): Promise<Check[]> {
   const record = buildRecord();
@@ -152,7 +183,9 @@ export async function runChecks(): Promise<Check[]> {
   checks.push(devices(info));
   checks.push({ name: 'threads', ok: true, text: `${native.getNumThreads()} (OMP_NUM_THREADS changes it)` });
   checks.push(...(await image(info.jpeg)));
-  checks.push(await arithmetic());
+  const operators = await arithmetic();
+  checks.push(operators);
+  if (operators.ok) checks.push(await processes());
   return checks;
 }
 

@@ -270,7 +270,12 @@ async function environment(settings: Settings, attempt: number): Promise<Record<
   const tcp = /^tcp:\/\/(.+):(\d+)\/?$/.exec(distUrl);
   if (tcp) return { ...shared, MASTER_ADDR: tcp[1]!.replace(/^\[|\]$/g, ''), MASTER_PORT: tcp[2]! };
   if (distUrl.startsWith('file://')) {
-    return { ...shared, [RANK_ENV.initMethod]: attempt === 0 ? distUrl : `${distUrl}.${attempt}` };
+    const file = attempt === 0 ? distUrl : `${distUrl}.${attempt}`;
+    // Of several machines, another one may have made it a moment ago.
+    if (settings.numMachines === 1 && existsSync(new URL(file))) {
+      throw new Error(`--dist-url ${file}: the file exists, but each run needs a new one`);
+    }
+    return { ...shared, [RANK_ENV.initMethod]: file };
   }
   if (distUrl !== 'auto') {
     throw new Error(`--dist-url is '${distUrl}'; it must be auto, tcp://HOST:PORT or file:///PATH`);

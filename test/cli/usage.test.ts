@@ -43,6 +43,19 @@ test('help does not load libtorch', () => {
   assert.doesNotMatch(stderr, /reid_native\.node/);
 });
 
+test('doctor lets two processes work together', async () => {
+  const { code, stdout } = await reidNative(['doctor']);
+  assert.equal(code, 0, stdout);
+  assert.match(
+    stdout,
+    /^ok +processes +two of them add up numbers over Gloo \([\d.]+ s with their start\)$/m,
+  );
+  // A network that is not there.
+  const failed = await reidNative(['doctor'], { GLOO_SOCKET_IFNAME: 'none0' });
+  assert.equal(failed.code, 1);
+  assert.match(failed.stdout, /^FAIL +processes .*on the network none0 \(GLOO_SOCKET_IFNAME\)/m);
+});
+
 test('each command has its help', async () => {
   for (const command of [
     'train',

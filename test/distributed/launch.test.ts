@@ -4,8 +4,9 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { temporaryFolder } from '../support/scripts.js';
+import { runRanks } from './ranks.js';
 
 const main = fileURLToPath(new URL('./launch_main.js', import.meta.url));
 
@@ -15,9 +16,10 @@ interface Launched {
   ended: Promise<{ code: number | null; stdout: string; stderr: string }>;
 }
 
-function launch(test: { after(fn: () => void): void }, mode: string): Launched {
+function launch(test: { after(fn: () => void): void }, mode: string, meeting?: string): Launched {
   const folder = temporaryFolder(test);
-  const child = spawn(process.execPath, [main, mode, folder], {
+  const distUrl = meeting === undefined ? [] : [pathToFileURL(join(folder, meeting)).href];
+  const child = spawn(process.execPath, [main, mode, folder, ...distUrl], {
     env: { ...process.env, OMP_NUM_THREADS: '1' },
   });
   let stdout = '';
@@ -72,6 +74,38 @@ describe('launch', { concurrency: 2 }, () => {
     assert.match(readFileSync(join(folder, 'log.txt.rank1'), 'utf8'), /output of rank 1/);
     assert.equal(JSON.parse(readFileSync(join(folder, 'rank1.json'), 'utf8')).size, 2);
   });
+
+  it('lets ranks meet by a file, a new one for each attempt', async (t) => {
+    const { folder, ended } = launch(t, 'restart', 'meeting');
+    const { code, stdout, stderr } = await ended;
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /done after a restart/);
+    assert.equal(JSON.parse(readFileSync(join(folder, 'rank1.json'), 'utf8')).size, 2);
+  });
+
+  it('refuses a file that another run has used', async (t) => {
+    const { code, stderr } = await launch(t, 'works', '.').ended;
+    assert.equal(code, 9);
+    assert.match(stderr, /^--dist-url file:.*: the file exists, but each run needs a new one$/m);
+  });
+
+  const slurm = (rank: number): Record<string, string> => ({
+    ...{ RANK: '', LOCAL_RANK: '', WORLD_SIZE: '', MASTER_ADDR: '' },
+    ...{ SLURM_PROCID: String(rank), SLURM_LOCALID: String(rank), SLURM_NTASKS: '2', SLURM_STEP_ID: '0' },
+    ...{ SLURM_STEP_NODELIST: '127.0.0.1', SLURM_JOB_ID: '77', SLURM_TASKS_PER_NODE: '2' },
+  });
+  for (const [starter, place] of [
+    ['torchrun', undefined],
+    ['SLURM', slurm],
+  ] as const) {
+    it(`joins the ranks that ${starter} has started`, async (t) => {
+      const folder = temporaryFolder(t);
+      const ranks = await runRanks('distributed/launch_main.js', 2, { args: ['works', folder], place });
+      for (const { code, stderr } of ranks) assert.equal(code, 0, stderr);
+      assert.equal(JSON.parse(readFileSync(join(folder, 'rank1.json'), 'utf8')).size, 2);
+      assert.equal(existsSync(join(folder, 'log.txt.rank1')), false);
+    });
+  }
 
   it('shows the first error, and ends all', async (t) => {
     const { folder, ended } = launch(t, 'throws');

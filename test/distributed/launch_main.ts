@@ -1,10 +1,10 @@
-// node launch_main.js MODE FOLDER: two ranks by launch().
+// node launch_main.js MODE FOLDER [DIST_URL]: two ranks by launch().
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isRestart, launch } from '../../src/engine/index.js';
 import * as torch from '../../src/torch/index.js';
 
-const [mode, folder] = process.argv.slice(2) as [string, string];
+const [mode, folder, distUrl] = process.argv.slice(2) as [string, string, string?];
 const { distributed: dist } = torch;
 const RESTARTED = ['restart', 'stops', 'waits', 'deaf'];
 
@@ -42,7 +42,7 @@ async function main(): Promise<void> {
 }
 
 try {
-  await launch(main, { numGpus: 2, logDir: folder, maxRestarts: RESTARTED.includes(mode) ? 1 : 0 });
+  await launch(main, { numGpus: 2, distUrl, logDir: folder, maxRestarts: RESTARTED.includes(mode) ? 1 : 0 });
   console.log(existsSync(join(folder, 'restarted1')) ? 'done after a restart' : 'done');
 } catch (error) {
   console.error((error as Error).message);

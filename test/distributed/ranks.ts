@@ -23,15 +23,19 @@ export interface RankResult<T> {
 export interface RunOptions {
   args?: readonly string[];
   env?: Readonly<Record<string, string>>;
+  /** What each rank's environment says of its place. Default: `RANK`, `LOCAL_RANK`. */
+  place?: (rank: number) => Readonly<Record<string, string>>;
   /** Called when a rank has ended, with all of them. */
   onExit?: (rank: number, children: readonly ChildProcess[]) => void;
 }
+
+const torchrun = (rank: number): Record<string, string> => ({ RANK: String(rank), LOCAL_RANK: String(rank) });
 
 /** Runs `dist/test/<script>` as that many ranks, which meet at a free port; waits for all to end. */
 export async function runRanks<T>(
   script: string,
   ranks: number,
-  { args = [], env = {}, onExit }: RunOptions = {},
+  { args = [], env = {}, place = torchrun, onExit }: RunOptions = {},
 ): Promise<RankResult<T>[]> {
   const path = fileURLToPath(new URL(`../${script}`, import.meta.url));
   const common = {
@@ -46,7 +50,7 @@ export async function runRanks<T>(
   const one = (rank: number): Promise<RankResult<T>> =>
     new Promise((resolve, reject) => {
       const child = spawn(process.execPath, [path, ...args], {
-        env: { ...common, RANK: String(rank), LOCAL_RANK: String(rank) },
+        env: { ...common, ...place(rank) },
         stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       });
       const result: RankResult<T> = { code: null, signal: null, stderr: '', value: undefined };

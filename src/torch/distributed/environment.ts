@@ -80,7 +80,7 @@ export function meetingOf(env: Environment = process.env): Meeting {
   const job = integer(env, 'SLURM_JOB_ID');
   // The same for all tasks of a job, and another one for most other jobs.
   if (nodes && job !== undefined) {
-    return { host: env.MASTER_ADDR ?? firstHost(nodes), port: port ?? 20000 + (job % 10000) };
+    return { host: env.MASTER_ADDR || firstHost(nodes), port: port ?? 20000 + (job % 10000) };
   }
   throw new Error(
     'several processes are to work together, but the environment does not say where they meet: set MASTER_ADDR (the ' +

@@ -39,7 +39,7 @@ interface Call {
 /**
  * Processes that exchange tensors. Each of them must call the same collectives in the same order, with tensors of the
  * same dtype and, unless said otherwise, shape. Ranks are counted within the group. Tensors on the CPU go through
- * Gloo; those on CUDA need the backend `nccl`. Nothing here is recorded for backward.
+ * Gloo; those on CUDA through NCCL, or with the backend `gloo` through Gloo, far slower. Nothing here is recorded for backward.
  */
 export class ProcessGroup {
   /** @internal */

@@ -8,7 +8,7 @@ import { ProcessGroup } from './group.js';
 import { fileStore, STORE_TIMEOUT, type Store, tcpStore } from './store.js';
 import { DistributedError } from './work.js';
 
-/** `nccl`: CUDA tensors through NCCL and others through Gloo; `gloo`: Gloo only. */
+/** `nccl`: CUDA tensors through NCCL and others through Gloo; `gloo`: all through Gloo, CUDA's by way of the CPU. */
 export type BackendName = 'gloo' | 'nccl';
 
 export interface ProcessGroupOptions {
@@ -259,7 +259,8 @@ async function makeGroup(
     );
     return new ProcessGroup(id, position, members, store);
   } catch (cause) {
-    const detail = cause instanceof Error ? cause.message : String(cause);
+    // Gloo begins with its source file and the condition that failed.
+    const detail = (cause as Error).message.replace(/^\[enforce fail at .*?\] .*?\. (?=\S)/s, '');
     const network = networkInterface
       ? `on the network ${networkInterface} (GLOO_SOCKET_IFNAME)`
       : `at ${address} (GLOO_SOCKET_IFNAME chooses another network)`;
