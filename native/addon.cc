@@ -3,6 +3,7 @@
 
 #include "devices.h"
 #include "env.h"
+#include "positions.h"
 
 namespace rn {
 
@@ -42,6 +43,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitImage(env, exports);
   InitSerialization(env, exports);
   InitLayout(env, exports);
+  InitPositions(env, exports);
   InitDistributedStore(env, exports);
   InitDistributedGroup(env, exports);
   InitDistributedHealth(env, exports);

@@ -101,7 +101,8 @@ function rowSquares(x: Tensor): Tensor {
 
 function blockDistance(p: Prepared, from: number, rows: number): Tensor {
   const q = p.query.narrow(0, from, rows);
-  if (p.gallerySquares === null) return q.matmul(p.galleryT).neg_().add_(1);
+  // The sign of a factor instead of the product's: one pass less over the block, and the same bits.
+  if (p.gallerySquares === null) return q.neg().matmul(p.galleryT).add_(1);
   const squares = q.pow(2).sum([1], true);
   return squares.add(p.gallerySquares).addmm_(q, p.galleryT, { beta: 1, alpha: -2 });
 }

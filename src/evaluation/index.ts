@@ -45,4 +45,4 @@ export {
   type RocResult,
 } from './roc.js';
 export { takeRows } from './rows.js';
-export { type DistanceOptions, forEachQuery } from './trial.js';
+export { type DistanceOptions, forEachQuery, forEachQueryBlock } from './trial.js';

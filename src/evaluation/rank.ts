@@ -8,11 +8,11 @@
  * - CMC[r − 1] is 1 when the first hit's rank is at most r.
  * A query without any hit counts nowhere; how many there were is reported.
  *
- * Only the ranks of the hits matter, so nothing is sorted but the hits: one pass over the row counts how many
- * gallery entries come before each of them. That is O(m) mostly, and never more than O(m log hits), where a sort is
- * O(m log m).
+ * Only the ranks of the hits matter, so nothing is sorted: gallery entries that come before a hit are counted.
  */
 
+import type { Tensor } from '../torch/index.js';
+import * as torch from '../torch/index.js';
 import { type Ids, Matches } from './matches.js';
 
 export type { Ids } from './matches.js';
@@ -47,10 +47,7 @@ export interface RankResult {
   mINP: number;
 }
 
-/** Not-a-number distances come last, like infinite ones. */
-const lastIfNaN = (d: number): number => (Number.isNaN(d) ? Infinity : d);
-
-/** Collects queries a row (or a block of rows) at a time, so that no full distance matrix has to exist. */
+/** Collects queries a block at a time, so that no full distance matrix has to exist. */
 export class RankAccumulator {
   private readonly matches: Matches;
   private readonly firstRanks: number[] = [];
@@ -66,20 +63,50 @@ export class RankAccumulator {
   }
 
   /**
-   * @param query the query's number, kept in `counted`
-   * @param distances its distances to all gallery entries, in gallery order
+   * Queries numbered `first`, `first + 1`, … as `counted` will have them.
+   *
+   * @param pids their identities; `camids` their cameras
+   * @param distances [queries, gallery] float32 or float64, in gallery order; not-a-numbers come last
    */
+  addRows(first: number, pids: Ids, camids: Ids, distances: Tensor): void {
+    const [rows, m] = distances.shape;
+    if (m !== this.matches.size || pids.length !== rows || camids.length !== rows) {
+      throw new Error(
+        `rank: distances [${rows}, ${m}] do not fit ${pids.length} query identities, ${camids.length} query ` +
+          `cameras and ${this.matches.size} gallery entries`,
+      );
+    }
+    const matches = Array.from({ length: rows }, (_, r) => this.matches.of(pids[r], camids[r]));
+    const k = matches.reduce((most, { hits, removed }) => Math.max(most, hits.length + removed.length), 0);
+    const columns = new Int32Array(rows * k).fill(-1);
+    matches.forEach(({ hits, removed }, r) => {
+      if (hits.length === 0) return;
+      columns.set(hits, r * k);
+      columns.set(removed, r * k + hits.length);
+    });
+    const positions = torch.scope(
+      () =>
+        torch
+          .sortedPositions(distances.cpu(), torch.fromTypedArray(columns, [rows, k]))
+          .toTypedArray() as Int32Array,
+    );
+    matches.forEach(({ hits, removed }, r) => {
+      if (hits.length === 0) {
+        this.dropped++;
+        return;
+      }
+      const own = positions.subarray(r * k, r * k + hits.length + removed.length);
+      this.addRanks(first + r, ranksOf(own.subarray(0, hits.length), own.subarray(hits.length)));
+    });
+  }
+
+  /** As {@link addRows}, of one query. */
   add(query: number, pid: number, camid: number, distances: ArrayLike<number>): void {
-    const m = this.matches.size;
-    if (distances.length !== m) {
-      throw new Error(`rank: query ${query} has ${distances.length} distances for a gallery of ${m}`);
-    }
-    const { hits, removed } = this.matches.of(pid, camid);
-    if (hits.length === 0) {
-      this.dropped++;
-      return;
-    }
-    const ranks = hitRanks(distances, hits, removed);
+    torch.scope(() => this.addRows(query, [pid], [camid], matrix(distances, 1)));
+  }
+
+  /** @param ranks from 1, of all hits of a query, ascending */
+  private addRanks(query: number, ranks: Int32Array): void {
     let precisions = 0;
     let withinR = 0;
     let hitsWithinR = 0;
@@ -122,93 +149,20 @@ export class RankAccumulator {
   }
 }
 
-/** Ranks (from 1, removed entries not counted) of the hits, ascending. */
-function hitRanks(
-  distances: ArrayLike<number>,
-  hits: readonly number[],
-  removed: readonly number[],
-): Float64Array {
-  const k = hits.length;
-  const order = hits
-    .map((g) => ({ g, d: lastIfNaN(distances[g]) }))
-    .sort((a, b) => (a.d < b.d ? -1 : a.d > b.d ? 1 : a.g - b.g));
-  // Padded to a power of two, so that the search below has a fixed number of steps and no branches, which
-  // halves its time: which way a branch goes is as good as random here.
-  let half = 1;
-  while (2 * half - 1 < k) half *= 2;
-  const hitDist = new Float64Array(2 * half).fill(Infinity);
-  const hitIndex = new Int32Array(k);
-  for (let j = 0; j < k; j++) {
-    hitDist[j] = order[j].d;
-    hitIndex[j] = order[j].g;
-  }
-  // before[j]: entries that come after hit j − 1 and not after hit j.
-  const before = new Int32Array(2 * half);
-  const [nearest, furthest] = [hitDist[0], hitDist[k - 1]];
-  const scale = (BUCKETS - 1) / (furthest - nearest);
-  // 0 for a hit infinitely far away, where buckets tell nothing apart.
-  if (scale > 0 && Number.isFinite(scale)) {
-    const buckets = hitsByBucket(hitDist, k, scale);
-    let first = 0;
-    for (let g = 0; g < distances.length; g++) {
-      const d = distances[g];
-      // What comes after the last hit, not-a-number too, is nobody's business.
-      if (!(d <= furthest)) continue;
-      if (d < nearest) {
-        first++;
-        continue;
-      }
-      const hits = buckets[((d - nearest) * scale) | 0];
-      before[hits >= 0 ? hits : slot(d, g, hitDist, hitIndex, half)]++;
-    }
-    before[0] += first;
-  } else {
-    for (let g = 0; g < distances.length; g++) before[slot(distances[g], g, hitDist, hitIndex, half)]++;
-  }
-  for (const g of removed) before[slot(distances[g], g, hitDist, hitIndex, half)]--;
-  const ranks = new Float64Array(k);
-  let total = 0;
-  for (let j = 0; j < k; j++) {
-    total += before[j];
-    ranks[j] = total;
-  }
-  return ranks;
+/** Ranks (from 1, ascending) of hits among what is not removed, from positions among all; both are sorted. */
+function ranksOf(hits: Int32Array, removed: Int32Array): Int32Array {
+  hits.sort();
+  removed.sort();
+  let gone = 0;
+  return hits.map((position) => {
+    while (gone < removed.length && removed[gone] < position) gone++;
+    return position - gone + 1;
+  });
 }
 
-const BUCKETS = 1024;
-const bucketHits = new Int32Array(BUCKETS);
-
-/**
- * Distances from the first hit's to the last hit's in buckets of equal width: the number of hits before each bucket,
- * or −1 where hits are inside, so that one has to look closer. To which bucket a distance belongs never descends as
- * distances ascend, whatever the rounding, so that the counts are exact. Most entries need no search this way.
- */
-function hitsByBucket(hitDist: Float64Array, k: number, scale: number): Int32Array {
-  let from = 0;
-  for (let j = 0; j < k; j++) {
-    const bucket = ((hitDist[j] - hitDist[0]) * scale) | 0;
-    if (bucket < from) continue;
-    bucketHits.fill(j, from, bucket);
-    bucketHits[bucket] = -1;
-    from = bucket + 1;
-  }
-  bucketHits.fill(k, from);
-  return bucketHits;
-}
-
-/** Number of hits that come strictly before entry `g` at a distance: by distance, then by index. */
-function slot(
-  distance: number,
-  g: number,
-  hitDist: Float64Array,
-  hitIndex: Int32Array,
-  half: number,
-): number {
-  const d = lastIfNaN(distance);
-  let lo = 0;
-  for (let step = half; step >= 1; step >>= 1) lo += step & -Number(hitDist[lo + step - 1] < d);
-  while (lo < hitIndex.length && hitDist[lo] === d && hitIndex[lo] < g) lo++;
-  return lo;
+function matrix(distances: ArrayLike<number>, rows: number): Tensor {
+  const values = distances instanceof Float32Array ? distances : Float64Array.from(distances);
+  return torch.fromTypedArray(values, [rows, values.length / Math.max(1, rows)]);
 }
 
 /**
@@ -218,7 +172,7 @@ function slot(
  * @param qPids identity of each query; `qCamids`, `gPids`, `gCamids` likewise
  */
 export function evaluateRank(
-  distances: ArrayLike<number> & { subarray?(from: number, to: number): ArrayLike<number> },
+  distances: ArrayLike<number>,
   qPids: Ids,
   gPids: Ids,
   qCamids: Ids,
@@ -233,11 +187,6 @@ export function evaluateRank(
     );
   }
   const ranks = new RankAccumulator(gPids, gCamids);
-  for (let q = 0; q < qPids.length; q++) {
-    const row = distances.subarray
-      ? distances.subarray(q * m, (q + 1) * m)
-      : Array.prototype.slice.call(distances, q * m, (q + 1) * m);
-    ranks.add(q, qPids[q], qCamids[q], row);
-  }
+  torch.scope(() => ranks.addRows(0, qPids, qCamids, matrix(distances, qPids.length)));
   return ranks.result(options);
 }

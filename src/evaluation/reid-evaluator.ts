@@ -4,6 +4,7 @@ import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
 import type { Interval } from './bootstrap.js';
 import { type CameraPair, CameraPairs } from './camera-pairs.js';
+import { forEachRows } from './distance.js';
 import { intervals, rankResults, retrievalResults, rocResults, singleShotResults } from './measures.js';
 import { checkEvaluatorOptions, type ReidEvaluatorOptions } from './options.js';
 import { RankAccumulator, type RankResult } from './rank.js';
@@ -11,7 +12,7 @@ import type { Results } from './results.js';
 import { type DistanceHistogram, RocAccumulator, type RocResult } from './roc.js';
 import { rowsOf } from './rows.js';
 import { SingleShot } from './single-shot.js';
-import { forEachQuery } from './trial.js';
+import { forEachQueryBlock } from './trial.js';
 
 /** Identities and cameras of a batch, in the order of its images. */
 export interface Labels {
@@ -165,12 +166,27 @@ export class ReidEvaluator implements DatasetEvaluator {
     const roc = options.roc ? new RocAccumulator(...labels) : undefined;
     const single = options.singleShot ? new SingleShot(...labels, Math.max(...this.ranks)) : undefined;
     const pairs = options.cameraPairs && cameras ? new CameraPairs(...labels) : undefined;
-    forEachQuery(rowsOf(all, [...query, ...gallery]), query.length, options, (q, distances) => {
+    const rowwise = roc !== undefined || single !== undefined || pairs !== undefined;
+    const addRow = (q: number, distances: Float32Array): void => {
       const [pid, camid] = [pids[query[q]], camids[query[q]]];
-      ranks.add(q, pid, camid, distances);
       roc?.add(pid, camid, distances);
       single?.add(pid, camid, distances);
       pairs?.add(q, pid, camid, distances);
+    };
+    forEachQueryBlock(rowsOf(all, [...query, ...gallery]), query.length, options, (block, first) => {
+      const own = query.slice(first, first + block.shape[0]);
+      ranks.addRows(
+        first,
+        own.map((i) => pids[i]),
+        own.map((i) => camids[i]),
+        block,
+      );
+      if (!rowwise) return;
+      forEachRows(block, (values, from) => {
+        const m = gallery.length;
+        for (let r = 0; r * m < values.length; r++)
+          addRow(first + from + r, values.subarray(r * m, (r + 1) * m));
+      });
     });
     const ranking = ranks.result({ maxRank: Math.max(50, ...this.ranks, ...(options.recalls ?? [])) });
     if (ranking.dropped > 0) {

@@ -53,23 +53,21 @@ function parseTestMetric(name: string): Metric | 'jaccard' {
 }
 
 /**
- * The distances of queries to the gallery, a row a query, by a metric and whatever is to improve it.
+ * The distances of queries to the gallery, by a metric and whatever is to improve it, a block of queries at a time.
  *
  * @param features [n, dim] float32, queries first; with `cosine` and `jaccard` they may be normalised in place
- * @param visit gets the number of the query and its distances, which are only valid during the call
+ * @param visit gets the distances [queries, gallery] float32, which are only valid during the call, and the number
+ *   of the first query
  */
-export function forEachQuery(
+export function forEachQueryBlock(
   features: Tensor,
   numQuery: number,
   { metric = 'cosine', aqe, rerank, compat = false, budget = DEFAULT_BUDGET }: DistanceOptions,
-  visit: (query: number, distances: Float32Array) => void,
+  visit: (distances: Tensor, first: number) => void,
 ): void {
   const name = parseTestMetric(metric);
   const base = name === 'jaccard' ? 'cosine' : name;
   const m = features.shape[0] - numQuery;
-  const visitRows = (values: Float32Array, from: number): void => {
-    for (let r = 0; r * m < values.length; r++) visit(from + r, values.subarray(r * m, (r + 1) * m));
-  };
   torch.noGrad(() =>
     torch.scope(() => {
       let all = features;
@@ -77,18 +75,29 @@ export function forEachQuery(
       if (base === 'cosine') normalize_(all);
       if (rerank !== undefined || name === 'jaccard') {
         const options = { ...rerank, ...(name === 'jaccard' && { lambda: 0 }) };
-        reRank(all, numQuery, { ...options, metric: base, compat, budget, normalized: true }, visitRows);
+        reRank(all, numQuery, { ...options, metric: base, compat, budget, normalized: true }, (rows, first) =>
+          torch.scope(() => visit(torch.fromTypedArray(rows, [rows.length / m, m]), first)),
+        );
         return;
       }
       const [query, gallery] = [all.narrow(0, 0, numQuery), all.narrow(0, numQuery, m)];
-      const options = { budget, normalized: true };
-      forEachDistanceBlock(
-        query,
-        gallery,
-        base,
-        (block, from) => forEachRows(block, (values, row) => visitRows(values, from + row)),
-        options,
-      );
+      forEachDistanceBlock(query, gallery, base, visit, { budget, normalized: true });
     }),
   );
+}
+
+/** As {@link forEachQueryBlock}, a query at a time, its distances in gallery order. */
+export function forEachQuery(
+  features: Tensor,
+  numQuery: number,
+  options: DistanceOptions,
+  visit: (query: number, distances: Float32Array) => void,
+): void {
+  forEachQueryBlock(features, numQuery, options, (block, first) => {
+    const m = block.shape[1];
+    forEachRows(block, (values, from) => {
+      for (let r = 0; r * m < values.length; r++)
+        visit(first + from + r, values.subarray(r * m, (r + 1) * m));
+    });
+  });
 }

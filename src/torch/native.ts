@@ -98,6 +98,8 @@ export interface Native {
   exitAutocast(type: string, enabled: boolean, dtype: number, cache: boolean): void;
   // layout.cc
   unlikeLayouts(ids: number[], others: number[][]): number[];
+  // positions.cc
+  sortedPositions(values: number, columns: number): number;
   // backends.cc
   getBackend(name: string): boolean;
   setBackend(name: string, on: boolean): void;
