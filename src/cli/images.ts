@@ -1,6 +1,7 @@
 import { Option } from 'commander';
 import type { Config } from '../config/index.js';
 import type { ImageItem } from '../data/index.js';
+import type { Label } from '../data/labels.js';
 import type { FeatureSet } from '../retrieval/index.js';
 import { UsageError } from './errors.js';
 
@@ -15,7 +16,10 @@ const SPLITS = ['test', 'query', 'gallery', 'train'] as const;
 type Split = (typeof SPLITS)[number];
 
 /** Images, without their features yet. */
-export type ImageSet = Omit<FeatureSet, 'features'>;
+export interface ImageSet extends Omit<FeatureSet, 'features'> {
+  /** Numbers that their cameras had in training, for models with embeddings of cameras, where they can be known. */
+  trainingCameras?: number[];
+}
 
 export function imageOptions(): Option[] {
   return [
@@ -53,12 +57,22 @@ export async function chooseImages(
 }
 
 async function ofDataset(cfg: Config, name: string, split: Split): Promise<ImageSet> {
-  const { openDataset, ownOptions } = await import('../data/index.js');
+  const { openDataset, ownOptions, trainingCameraNumbers } = await import('../data/index.js');
   const dataset = openDataset(name, { own: ownOptions(cfg) });
-  if (split === 'train') return labelled(dataset.train, dataset.hasCameras);
+  const withNumbers = (set: ImageSet, cameras: Label[]): ImageSet =>
+    cfg.MODEL.BACKBONE.SIE_CAMERAS === 0
+      ? set
+      : { ...set, trainingCameras: trainingCameraNumbers(cfg, cameras) };
+  if (split === 'train') {
+    const cameras = dataset.train.map(({ camid }) => camid);
+    return withNumbers(labelled(dataset.train, dataset.hasCameras), cameras);
+  }
   const { images, trials, cameras } = dataset.testSet();
-  if (split !== 'test') return labelled(dataset[split], cameras);
-  return { ...labelled(images, cameras), protocol: { trials, cameras } };
+  const some = split === 'test' ? images : dataset[split];
+  return withNumbers(
+    { ...labelled(some, cameras), ...(split === 'test' && { protocol: { trials, cameras } }) },
+    some.map((item) => dataset.trainingCamera(item)),
+  );
 }
 
 /** @param cameras whether they are known: numbers that stand for nothing must not look like cameras */

@@ -52,7 +52,7 @@ export async function predictorConfig(command: string, flags: PredictorFlags): P
  */
 export async function embedImages(
   cfg: Config,
-  images: ImageSet,
+  { trainingCameras, ...images }: ImageSet,
   { deploy, batchSize }: PredictorFlags,
 ): Promise<FeatureSet> {
   const { assertSupported } = await import('../config/index.js');
@@ -62,6 +62,7 @@ export async function embedImages(
   const broken = new Set<number>();
   const features = await predictor.embed(images.paths, {
     batchSize,
+    cameras: trainingCameras,
     onProgress: reporter(),
     onBroken: (row, message) => {
       broken.add(row);

@@ -17,11 +17,29 @@ export function checkCameras(cfg: Config, cameras: number): void {
 }
 
 /**
- * Test pictures with the numbers that their cameras had in training, for models with embeddings of cameras; cameras
- * that training did not see are −1, −2, … Pictures come as they are where the model has none.
+ * Numbers that cameras had in training, for models with embeddings of cameras; cameras that training did not see are
+ * −1, −2, …
  *
+ * @param labels cameras as training sets name them
  * @param root folder of the data sets of DATASETS.NAMES, whose lists of pictures are read
  * @throws when one of them is not there
+ */
+export function trainingCameraNumbers(cfg: Config, labels: readonly Label[], root?: string): number[] {
+  const why =
+    'MODEL.BACKBONE.SIE_CAMERAS is set: which camera has which embedding follows from the training sets, ' +
+    'DATASETS.NAMES, which cannot be read. With no names, all pictures are of unknown cameras and get the mean ' +
+    'of the embeddings.';
+  const numbers: Map<Label, number> = numberLabels(trainingItems(cfg, root, why).map(({ camid }) => camid));
+  const known = numbers.size;
+  return labels.map((label) => {
+    if (!numbers.has(label)) numbers.set(label, known - numbers.size - 1);
+    return numbers.get(label)!;
+  });
+}
+
+/**
+ * Test pictures with the numbers that their cameras had in training ({@link trainingCameraNumbers}). Pictures come as
+ * they are where the model has no embeddings of cameras.
  */
 export function withTrainingCameras(
   cfg: Config,
@@ -30,15 +48,7 @@ export function withTrainingCameras(
   root: string | undefined,
 ): readonly ImageItem[] {
   if (cfg.MODEL.BACKBONE.SIE_CAMERAS === 0) return images;
-  const why =
-    'MODEL.BACKBONE.SIE_CAMERAS is set: which camera has which embedding follows from the training sets, ' +
-    'DATASETS.NAMES, which cannot be read. With no names, all pictures are of unknown cameras and get the mean ' +
-    'of the embeddings.';
-  const numbers: Map<Label, number> = numberLabels(trainingItems(cfg, root, why).map(({ camid }) => camid));
-  const known = numbers.size;
-  return images.map((item) => {
-    const label = source.trainingCamera(item);
-    if (!numbers.has(label)) numbers.set(label, known - numbers.size - 1);
-    return { ...item, camid: numbers.get(label)! };
-  });
+  const labels = images.map((item) => source.trainingCamera(item));
+  const numbers = trainingCameraNumbers(cfg, labels, root);
+  return images.map((item, i) => ({ ...item, camid: numbers[i] }));
 }

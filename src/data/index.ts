@@ -8,6 +8,7 @@ export {
   type TestLoaderOptions,
   type TrainLoaderOptions,
 } from './build.js';
+export { trainingCameraNumbers } from './cameras.js';
 export { contactSheet, type SheetPart } from './contact-sheet.js';
 export { CommDataset, type LabelledImage } from './dataset.js';
 export * from './datasets/index.js';

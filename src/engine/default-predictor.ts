@@ -15,6 +15,11 @@ export interface PredictorOptions {
 }
 
 export interface EmbedOptions extends Pick<ImageBatchOptions, 'batchSize'> {
+  /**
+   * Numbers that the cameras of the images had in training (MODEL.BACKBONE.SIE_CAMERAS); negative ones are unknown.
+   * Default: all are unknown.
+   */
+  cameras?: readonly number[];
   /** Called after each batch with the number of images done. */
   onProgress?: (done: number, total: number) => void;
   /** Told of images that cannot be read and are left out (DATALOADER.SKIP_BROKEN). Default: a warning for each. */
@@ -57,12 +62,15 @@ export class DefaultPredictor {
    * Features of a batch that is ready: images [n, 3, h, w] of 0 to 255, RGB. With TEST.FLIP the means of those of the
    * images and of their mirror images.
    *
+   * @param camids as `cameras` of {@link EmbedOptions}, int64 [n]
    * @returns [n, dim] float32 on the CPU, not normalised
    */
-  call(images: Tensor): Tensor {
+  call(images: Tensor, camids?: Tensor): Tensor {
     return torch.scope(() => {
-      let features = this.model.embed(images);
-      if (this.#mirror) features = features.add(this.model.embed(this.#mirror(images))).div_(2);
+      let features = this.model.embed({ images, camids });
+      if (this.#mirror) {
+        features = features.add(this.model.embed({ images: this.#mirror(images), camids })).div_(2);
+      }
       return features.to({ device: 'cpu', dtype: torch.float32 });
     });
   }
@@ -75,7 +83,10 @@ export class DefaultPredictor {
    */
   async embed(images: readonly ImageSource[], options: EmbedOptions = {}): Promise<Tensor> {
     if (images.length === 0) throw new Error('embed: there are no images');
-    const { batchSize, onProgress } = options;
+    const { batchSize, cameras, onProgress } = options;
+    if (cameras !== undefined && cameras.length !== images.length) {
+      throw new Error(`embed: ${cameras.length} cameras for ${images.length} images`);
+    }
     const skipBroken = this.cfg.DATALOADER.SKIP_BROKEN;
     const {
       onBroken = (index, message) =>
@@ -86,7 +97,8 @@ export class DefaultPredictor {
     try {
       for await (const { batch, sources, broken } of imageBatches(this, images, { batchSize, skipBroken })) {
         out = torch.scope(() => {
-          const features = this.call(batch);
+          const some = cameras?.slice(done, done + sources.length);
+          const features = this.call(batch, some && torch.tensor(BigInt64Array.from(some, BigInt)));
           for (const { index } of broken) features.select(0, index).fill_(Number.NaN);
           // One piece of memory for all, as pieces joined at the end would need it twice.
           const whole = out ?? torch.empty([images.length, features.shape[1]]).keep();

@@ -3,11 +3,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { chooseImages } from '../../src/cli/images.js';
 import { buildReidTestLoader, buildReidTrainLoader, OwnDataset, type OwnItem } from '../../src/data/index.js';
-import { DefaultTrainer } from '../../src/engine/index.js';
+import { Checkpointer, DefaultPredictor, DefaultTrainer } from '../../src/engine/index.js';
 import { setQuiet } from '../../src/logger.js';
 import { sideInformation } from '../../src/modeling/backbones/cameras.js';
-import { BACKBONE_REGISTRY, CameraBackbone, callBackbone } from '../../src/modeling/index.js';
+import { BACKBONE_REGISTRY, buildModel, CameraBackbone, callBackbone } from '../../src/modeling/index.js';
 import * as torch from '../../src/torch/index.js';
 import { tinyConfig, writeTinySet } from './tiny.js';
 
@@ -67,6 +68,29 @@ test('without side information, test sets keep their numbers', async () => {
   assert.deepEqual(await numbers([]), [0, 1, 2, 3]);
   assert.deepEqual(await numbers(CAMERAS), [-1, 0, 1, 2]);
   assert.deepEqual(await numbers([...CAMERAS, 'DATASETS.NAMES', '()']), [-1, -2, -3, -4]);
+});
+
+test('features of images, with the numbers of their cameras, are those of evaluation', async () => {
+  const weights = ['MODEL.WEIGHTS', join(folder, 'weights.pth')];
+  const cfg = tinyConfig(folder, [...CAMERAS, ...weights, 'DATALOADER.NUM_WORKERS', 1]);
+  const network = buildModel(cfg, () => {});
+  torch.noGrad(() => network.stateDict().get('backbone.sie_embed')!.normal_());
+  await new Checkpointer(network, folder).save('weights');
+  const set = await chooseImages(cfg, [], { dataset: 'EmojiReID', split: 'test' });
+  assert.deepEqual(set.trainingCameras?.slice(5, 9), [-1, 0, 1, 2]);
+  const train = await chooseImages(cfg, [], { dataset: 'EmojiReID', split: 'train' });
+  assert.deepEqual(train.trainingCameras?.slice(0, 3), [0, 1, 2]);
+
+  const { loader } = buildReidTestLoader(cfg, 'EmojiReID', { log: () => {} });
+  const evaluated: torch.Tensor[] = [];
+  for await (const batch of loader) evaluated.push(network.eval().embed(batch));
+  await loader.close();
+  const predictor = await DefaultPredictor.create(cfg);
+  const close = (features: torch.Tensor): boolean =>
+    torch.allclose(features, torch.cat(evaluated, 0), 1e-5, 1e-5);
+  assert.ok(close(await predictor.embed(set.paths, { cameras: set.trainingCameras })));
+  assert.ok(!close(await predictor.embed(set.paths, { cameras: set.paths.map(() => -1) })));
+  await assert.rejects(predictor.embed(set.paths, { cameras: [1] }), /1 cameras for 24 images/);
 });
 
 test('more cameras than embeddings: how many there are is said', () => {
