@@ -35,13 +35,19 @@ async function run(overrides: string[], flags: EvaluateFlags): Promise<void> {
   await checkRanking(cfg);
   const test = await loadTest(flags.features, flags.query);
   settleFlip(cfg, test);
-  const { buildReidEvaluator, evaluationMode, resultsTable } = await import('../evaluation/index.js');
-  const { features, paths, pids, camids, protocol } = test;
-  const evaluator = buildReidEvaluator(cfg, protocol, { imageName: (i) => paths[i] });
+  const { buildReidEvaluator, detailsText, evaluationMode, resultsTable } = await import(
+    '../evaluation/index.js'
+  );
+  const { features, paths, pids, camids, cameras, protocol } = test;
+  const evaluator = buildReidEvaluator(cfg, protocol, {
+    imageName: (i) => paths[i],
+    cameraName: (camera) => cameras?.[camids.indexOf(camera)] ?? camera,
+  });
   evaluator.process(features, { pids, camids });
   const results = await evaluator.evaluate();
   const mode = evaluationMode(cfg);
   process.stdout.write(`${mode}:\n${resultsTable({ [flags.features]: results })}\n`);
+  process.stdout.write(detailsText(evaluator.lastDetails));
   if (flags.out === undefined) return;
   const { writeEvaluation } = await import('../engine/evaluation-files.js');
   writeEvaluation(flags.out, mode, { [flags.features]: { results, details: evaluator.lastDetails } });

@@ -2,6 +2,7 @@ import type { Config } from '../config/index.js';
 import type { DataLoader } from '../data/index.js';
 import {
   type DatasetEvaluator,
+  detailsText,
   evaluationMode,
   inferenceOnDataset,
   type NestedResults,
@@ -55,6 +56,10 @@ export async function evaluateOnTests(
   if (names.length === 0) throw new Error('DATASETS.TESTS is empty: there is nothing to evaluate on');
   const mode = evaluationMode(cfg);
   logger.info(`Evaluation results (${mode}):\n${resultsTable(all)}`);
+  for (const [name, { details }] of Object.entries(evaluations)) {
+    const more = details && detailsText(details);
+    if (more) logger.info(`${name}: ${more.trimEnd()}`);
+  }
   if (isMainProcess() && cfg.OUTPUT_DIR !== '') writeEvaluation(cfg.OUTPUT_DIR, mode, evaluations);
   return names.length === 1 ? all[names[0]] : all;
 }

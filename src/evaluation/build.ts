@@ -19,7 +19,7 @@ export interface EvaluatorKind {
   /** Throws, naming the key, for a setting that cannot be; before anything is trained. */
   check?(cfg: Config): void;
   build(cfg: Config, test: TestFacts): DatasetEvaluator;
-  /** How results come about, in words, besides `TEST.FLIP` and `COMPAT`. */
+  /** How results come about, in words, besides `TEST.FLIP` and `COMPAT`: what is measured, then what improves it. */
   mode(cfg: Config): string[];
 }
 
@@ -82,7 +82,7 @@ export function evaluatorOptions({ TEST, COMPAT }: Config): ReidEvaluatorOptions
 export function buildReidEvaluator(
   cfg: Config,
   protocol: number | TestProtocol,
-  options: Pick<ReidEvaluatorOptions, 'imageName'> = {},
+  options: Pick<ReidEvaluatorOptions, 'imageName' | 'cameraName'> = {},
 ): ReidEvaluator {
   return new ReidEvaluator(protocol, { ...evaluatorOptions(cfg), ...options });
 }
@@ -90,9 +90,11 @@ export function buildReidEvaluator(
 /** How results came about, in words: `cosine distance, mirrored images, COMPAT: none`. */
 export function evaluationMode(cfg: Config): string {
   const { TEST, COMPAT } = cfg;
+  const [what, ...more] = EVALUATOR_REGISTRY.get(TEST.EVALUATOR).mode(cfg);
   return [
-    ...EVALUATOR_REGISTRY.get(TEST.EVALUATOR).mode(cfg),
+    what,
     ...(TEST.FLIP.ENABLED ? ['mirrored images'] : []),
+    ...more,
     `COMPAT: ${COMPAT || 'none'}`,
   ].join(', ');
 }

@@ -1,10 +1,11 @@
+import type { Label } from '../data/labels.js';
 import type { Ids } from './matches.js';
 import { RankAccumulator } from './rank.js';
 
 /** How well images of one camera find those of another. */
 export interface CameraPair {
-  query: number;
-  gallery: number;
+  query: Label;
+  gallery: Label;
   /** Queries that have a match there. */
   queries: number;
   /** In [0, 1]. */
@@ -47,14 +48,24 @@ export class CameraPairs {
     }
   }
 
-  /** Pairs of cameras with any match, by query camera, then by gallery camera. */
-  result(): CameraPair[] {
+  /**
+   * Pairs of cameras with any match, by query camera, then by gallery camera.
+   *
+   * @param name what cameras are called, by their numbers; default: by these
+   */
+  result(name: (camera: number) => Label = (camera) => camera): CameraPair[] {
     return [...this.#pairs.values()]
       .filter(({ ranks }) => ranks.size > 0)
+      .sort((a, b) => a.query - b.query || a.gallery - b.gallery)
       .map(({ query, gallery, ranks }) => {
         const { cmc, mAP, counted } = ranks.result({ maxRank: 1 });
-        return { query, gallery, queries: counted.length, rank1: cmc[0], mAP };
-      })
-      .sort((a, b) => a.query - b.query || a.gallery - b.gallery);
+        return {
+          query: name(query),
+          gallery: name(gallery),
+          queries: counted.length,
+          rank1: cmc[0],
+          mAP,
+        };
+      });
   }
 }

@@ -11,6 +11,7 @@ export {
 } from './build.js';
 export { type CameraPair, CameraPairs } from './camera-pairs.js';
 export { ClasEvaluator } from './clas-evaluator.js';
+export { detailsText } from './details-text.js';
 export {
   type BlockOptions,
   buildDist,

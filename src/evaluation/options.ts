@@ -1,3 +1,4 @@
+import type { Label } from '../data/labels.js';
 import { checkDistanceOptions, type DistanceOptions } from './trial.js';
 
 export interface ReidEvaluatorOptions extends DistanceOptions {
@@ -15,6 +16,8 @@ export interface ReidEvaluatorOptions extends DistanceOptions {
   singleShot?: boolean;
   /** What images are called in messages, by their position. */
   imageName?: (index: number) => string;
+  /** What cameras are called in `cameraPairs`, by their numbers. Default: by these. */
+  cameraName?: (camera: number) => Label;
 }
 
 /** Throws a RangeError that names the key of a value that cannot be. */

@@ -212,7 +212,7 @@ export class ReidEvaluator implements DatasetEvaluator {
       ranking,
       ...(roc && { roc: rocResult, histogram: roc.histogram() }),
       ...(confidence && { confidence }),
-      ...(pairs && { cameraPairs: pairs.result() }),
+      ...(pairs && { cameraPairs: pairs.result(options.cameraName) }),
     };
   }
 

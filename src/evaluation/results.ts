@@ -32,6 +32,11 @@ export function resultsTable(byDataset: Record<string, Results>): string {
     ['Dataset', ...columns],
     ...names.map((name) => [name, ...columns.map((c) => byDataset[name][c]?.toFixed(2) ?? '')]),
   ];
+  return pipeTable(rows);
+}
+
+/** Rows, the first of them the head, as a Markdown table. */
+export function pipeTable(rows: readonly string[][]): string {
   const widths = rows[0].map((_, c) => Math.max(...rows.map((row) => row[c].length)));
   const line = (cells: string[]): string => `| ${cells.map((x, c) => x.padEnd(widths[c])).join(' | ')} |`;
   const rule = `|${widths.map((w) => `:${'-'.repeat(w + 1)}`).join('|')}|`;

@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
-import { type GalleryEntry, GalleryIndex, saveFeatures } from '../../src/retrieval/index.js';
+import { type GalleryEntry, GalleryIndex, loadFeatures, saveFeatures } from '../../src/retrieval/index.js';
 import * as torch from '../../src/torch/index.js';
+import { repoRoot } from '../support/paths.js';
 
 torch.setNumThreads(1);
 const folder = mkdtempSync(join(tmpdir(), 'reid-index-'));
@@ -140,4 +144,21 @@ test('an index of a test set whose gallery has the queries too: each image once'
     index.search(torch.tensor([[1, 0]]), 5).map((list) => list.map((found) => found.path)),
     [['a', 'b']],
   );
+});
+
+test('killed while saving: the file is one of those that were saved, whole', async () => {
+  const path = join(folder, 'killed.safetensors');
+  for (let round = 0; round < 3; round++) {
+    const program = join(repoRoot, 'dist/test/retrieval/endless-save.js');
+    const child = spawn(process.execPath, [program, path], { stdio: ['ignore', 'pipe', 'inherit'] });
+    await once(child.stdout, 'data');
+    await sleep(10 + 25 * round);
+    child.kill('SIGKILL');
+    await once(child, 'close');
+    const { features, paths } = loadFeatures(path);
+    const save = Number(features.min().item());
+    assert.equal(Number(features.max().item()), save);
+    assert.equal(paths.length, 4000);
+    assert.ok(paths.every((name) => name.startsWith(`${save}/`)));
+  }
 });
