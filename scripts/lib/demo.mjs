@@ -62,7 +62,7 @@ const TIME_LIMIT = 390;
 /** Fewer epochs than this teach too little to look at. */
 const FEWEST_EPOCHS = 5;
 /** An evaluation takes as long as about so many iterations. */
-const EVALUATION = 40;
+const EVALUATION = 30;
 
 /**
  * As many epochs as fit in the time, from FEWEST_EPOCHS to `most`.
