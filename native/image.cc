@@ -4,7 +4,7 @@
 //   imageLoadBatch(sources: (string | Uint8Array)[], out, threads, programs?, cache?): Promise<Failure[]>
 //   imageProcessInto(rgb: Uint8Array, height, width, out, index, program?, cache?, path?): Promise<Failure[]>
 //   imageDecode(source: string | Uint8Array): Promise<id | Failure>
-//   imageCacheOpen(folder: string, limit): cache
+//   imageCacheOpen(folder: string, limit, shares): cache
 //   imageCacheStats(cache): {hits, images, bytes}
 //
 // `out` is the id of a contiguous CPU tensor N x 3 x H x W, uint8 or float32 (values 0 to 255); source i
@@ -239,8 +239,9 @@ Napi::Value CacheOpen(const Napi::CallbackInfo& info, const State&) {
     throw TypeError("imageCacheOpen: expected a folder, a size");
   const double limit = info[1].As<Napi::Number>().DoubleValue();
   if (!(limit >= 0 && limit <= 9e15)) throw TypeError("imageCacheOpen: the size must be 0 or more bytes");
-  auto cache =
-      std::make_shared<ImageCache>(info[0].As<Napi::String>().Utf8Value(), static_cast<uint64_t>(limit));
+  const size_t shares = ToCount(info[2], "imageCacheOpen: shares", 1, 1 << 20);
+  auto cache = std::make_shared<ImageCache>(info[0].As<Napi::String>().Utf8Value(),
+                                            static_cast<uint64_t>(limit), shares);
   auto* holder = new std::shared_ptr<ImageCache>(std::move(cache));
   const auto handle =
       CacheHandle::New(info.Env(), holder, [](auto, std::shared_ptr<ImageCache>* held) { delete held; });

@@ -60,8 +60,10 @@ uint64_t BytesIn(const std::string& folder) {
 
 }  // namespace
 
-ImageCache::ImageCache(std::string folder, uint64_t limit) : folder_(std::move(folder)), limit_(limit) {
+ImageCache::ImageCache(std::string folder, uint64_t limit, uint64_t shares)
+    : folder_(std::move(folder)), limit_(limit) {
   if (!folder_.empty()) stats_.bytes = BytesIn(folder_);
+  if (limit_ > stats_.bytes) limit_ = stats_.bytes + (limit_ - stats_.bytes) / shares;
 }
 
 std::shared_ptr<const CachedImage> ImageCache::Get(const std::string& path) {

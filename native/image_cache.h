@@ -25,8 +25,9 @@ class ImageCache {
   };
 
   // Keeps up to `limit` bytes in `folder`, which must exist, or in memory where that is empty. What a folder
-  // holds already counts, and is used where the file it was made of has not changed since.
-  ImageCache(std::string folder, uint64_t limit);
+  // holds already counts, and is used where the file it was made of has not changed since. Of what is left,
+  // this cache adds one of `shares` equal parts.
+  ImageCache(std::string folder, uint64_t limit, uint64_t shares = 1);
 
   // Null where the picture is not there.
   std::shared_ptr<const CachedImage> Get(const std::string& path);
@@ -41,7 +42,7 @@ class ImageCache {
   std::string FileOf(const std::string& path) const;
 
   const std::string folder_;
-  const uint64_t limit_;
+  uint64_t limit_;
   std::mutex mutex_;  // guards what follows
   Stats stats_;
   bool full_ = false;

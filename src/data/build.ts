@@ -16,6 +16,8 @@ import { buildTransforms } from './transforms/index.js';
 export interface LoaderOptions {
   rank?: number;
   worldSize?: number;
+  /** Processes on this machine, which share DATALOADER.CACHE_GIB; default 1. */
+  localWorldSize?: number;
   /** Where batches are delivered; default MODEL.DEVICE. */
   device?: DeviceLike;
   /** Folder that holds the datasets; default `$FASTREID_DATASETS`, else `datasets`. */
@@ -85,19 +87,19 @@ export function buildReidTrainLoader(cfg: Config, options: TrainLoaderOptions = 
     seed,
     rank,
     workers: cfg.DATALOADER.NUM_WORKERS,
-    cache: openCache(cfg.DATALOADER),
+    cache: openCache(cfg.DATALOADER, options.localWorldSize),
     skipBroken: cfg.DATALOADER.SKIP_BROKEN,
     device,
   });
 }
 
-/** DATALOADER.CACHE as a cache, or none. */
-function openCache({ CACHE, CACHE_GIB }: Config['DATALOADER']): ImageCache | undefined {
+/** DATALOADER.CACHE as a cache, or none; `shares` processes keep to its limit together. */
+function openCache({ CACHE, CACHE_GIB }: Config['DATALOADER'], shares = 1): ImageCache | undefined {
   if (CACHE === '') return undefined;
   const gib = Number(CACHE_GIB);
   if (!(gib > 0)) throw new RangeError(`DATALOADER.CACHE_GIB must be above 0, got ${gib}`);
   const limit = Math.floor(gib * 2 ** 30);
-  if (CACHE === 'memory') return new ImageCache({ limit });
+  if (CACHE === 'memory') return new ImageCache({ limit, shares });
   try {
     mkdirSync(CACHE, { recursive: true });
     accessSync(CACHE, constants.W_OK);
@@ -107,7 +109,7 @@ function openCache({ CACHE, CACHE_GIB }: Config['DATALOADER']): ImageCache | und
       cause,
     });
   }
-  return new ImageCache({ folder: CACHE, limit });
+  return new ImageCache({ folder: CACHE, limit, shares });
 }
 
 export interface TestLoaderOptions extends LoaderOptions {

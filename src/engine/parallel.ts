@@ -1,12 +1,15 @@
 import { type MetaArch, setBatchGroup } from '../modeling/index.js';
+import { placementOf } from '../torch/distributed/environment.js';
 import * as torch from '../torch/index.js';
 import type { StepFigures, TrainableModel } from './simple-trainer.js';
 
 const { distributed: dist } = torch;
 
-/** Which process this is, of how many, as loaders and samplers ask for it. */
-export function shard(): { rank: number; worldSize: number } {
-  return { rank: dist.getRank(), worldSize: dist.getWorldSize() };
+/** Which process this is, of how many, here and on all machines, as loaders and samplers ask for it. */
+export function shard(): { rank: number; worldSize: number; localWorldSize: number } {
+  const worldSize = dist.getWorldSize();
+  const localWorldSize = worldSize > 1 ? (placementOf()?.localWorldSize ?? worldSize) : 1;
+  return { rank: dist.getRank(), worldSize, localWorldSize };
 }
 
 /** Whether this process writes checkpoints and logs. */

@@ -13,14 +13,15 @@ export type ImageSource = string | Uint8Array;
 /**
  * Decoded pictures of files, at their own size, in memory or as files in a folder. Once `limit` bytes are reached
  * nothing more is added. A folder outlives the process and may be shared by several; what is in it is used as long
- * as the picture file keeps its size and time.
+ * as the picture file keeps its size and time. Of several processes that open caches at once under one limit, each may
+ * add one of `shares` equal parts of what is left.
  */
 export class ImageCache {
   /** For native code. */
   readonly handle: NativeImageCache;
 
-  constructor({ folder = '', limit }: { folder?: string; limit: number }) {
-    this.handle = native.imageCacheOpen(folder, limit);
+  constructor({ folder = '', limit, shares = 1 }: { folder?: string; limit: number; shares?: number }) {
+    this.handle = native.imageCacheOpen(folder, limit, shares);
   }
 
   /** Pictures found, pictures added, and bytes of pixels held (in a folder, of files). */

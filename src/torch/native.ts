@@ -147,7 +147,7 @@ export interface Native {
     path?: string,
   ): Promise<ImageFailure[]>;
   imageDecode(source: string | Uint8Array): Promise<number | ImageFailure>;
-  imageCacheOpen(folder: string, limit: number): NativeImageCache;
+  imageCacheOpen(folder: string, limit: number, shares: number): NativeImageCache;
   imageCacheStats(cache: NativeImageCache): { hits: number; images: number; bytes: number };
   // distributed_store.cc
   storeTcp(

@@ -1,5 +1,14 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -45,6 +54,24 @@ test('never more than its limit, and what does not fit is loaded all the same', 
     assert.ok(cache.stats.bytes <= limit, `${cache.stats.bytes}`);
     assert.equal(cache.stats.images, Math.floor(limit / PIXELS));
   }
+});
+
+test('several processes keep to one limit together', async () => {
+  const one = new ImageCache({ limit: 4 * PIXELS, shares: 2 });
+  await load(one);
+  assert.equal(one.stats.images, 2);
+  const kept = join(folder, 'shared');
+  mkdirSync(kept);
+  // What is in the folder counts once, not for each of them.
+  await load(new ImageCache({ folder: kept, limit: PIXELS }));
+  const size = readdirSync(kept).reduce((sum, name) => sum + statSync(join(kept, name)).size, 0);
+  const shared = [0, 1].map(() => new ImageCache({ folder: kept, limit: 4 * PIXELS + size, shares: 2 }));
+  await load(shared[0], paths.slice(1, 4));
+  await load(shared[1], paths.slice(3));
+  assert.deepEqual(
+    shared.map(({ stats }) => stats.images),
+    [2, 2],
+  );
 });
 
 test('in a folder: outlives the process, follows changes of the files, survives broken ones', async () => {
