@@ -129,10 +129,7 @@ async function load(
   size: readonly [number, number],
   { dtype, programs, pinned, workers, cache, onBroken }: BatchOptions,
 ): Promise<Tensor> {
-  const out = torch.scope(() => {
-    const batch = torch.empty([sources.length, 3, ...size], { dtype });
-    return (pinned ? batch.pin_memory() : batch).keep();
-  });
+  const out = torch.empty([sources.length, 3, ...size], { dtype, pinMemory: pinned }).keep();
   try {
     const failures = await loadImagesInto(sources, out, decodingThreads(workers), programs, cache);
     const left = await Promise.all(

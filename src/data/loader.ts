@@ -167,13 +167,18 @@ export class DataLoader implements AsyncIterable<Batch> {
     }
   }
 
+  get #toGpu(): boolean {
+    const { device } = this.#options;
+    return (typeof device === 'string' ? device : device.type).startsWith('cuda');
+  }
+
   #position(): Position {
     return { source: this.#options.batches.state(), transforms: this.#rng.state() };
   }
 
   #prefetch(count: number): void {
-    const { batches, dataset, pipeline, workers, cache, device } = this.#options;
-    const pinned = (typeof device === 'string' ? device : device.type).startsWith('cuda');
+    const { batches, dataset, pipeline, workers, cache } = this.#options;
+    const pinned = this.#toGpu;
     while (this.#queue.length < count) {
       const before = this.#position();
       const indices = batches.next();
@@ -227,15 +232,17 @@ export class DataLoader implements AsyncIterable<Batch> {
   #finish({ labels, rng }: Pending, loaded: Tensor): Batch {
     const { device, pipeline } = this.#options;
     const integers = (values: number[]): Tensor => torch.tensor(BigInt64Array.from(values, BigInt));
+    // A copy from memory that is not page-locked would wait until the GPU has done all it was given before. Where a copy
+    // is still under way when its source is released, libtorch keeps the source from other uses until then.
+    const send = (tensor: Tensor): Tensor => tensor.to({ device, nonBlocking: true });
     // All three are kept: a scope that the caller holds open must not end the life of a batch.
     const tensors = torch.scope(() => {
-      const images = loaded.to({ device, nonBlocking: true }).keep();
+      const images = send(loaded).keep();
       pipeline.batchStep?.apply(images, rng);
+      const targets = integers(labels.map(({ target }) => target));
       return {
         images,
-        targets: integers(labels.map(({ target }) => target))
-          .to(device)
-          .keep(),
+        targets: send(this.#toGpu ? targets.pin_memory() : targets).keep(),
         camids: integers(labels.map(({ camid }) => camid)).keep(),
       };
     });

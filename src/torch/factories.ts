@@ -45,9 +45,10 @@ export function ones(size: Size, options?: TensorOptions): Tensor {
   return create(aten.ones, [sizeOf(size)], options);
 }
 
-/** A tensor whose elements are not initialised. */
-export function empty(size: Size, options?: TensorOptions): Tensor {
-  return create(aten.empty, [sizeOf(size)], options);
+/** A tensor whose elements are not initialised; with `pinMemory`, in page-locked memory (which needs CUDA). */
+export function empty(size: Size, options: TensorOptions & { pinMemory?: boolean } = {}): Tensor {
+  const { pinMemory, ...rest } = options;
+  return create(aten.empty, [sizeOf(size)], pinMemory ? { ...rest, ...{ pin_memory: true } } : rest);
 }
 
 /** A tensor of one value: float32 for a number, int64 for a bigint, bool for a boolean. */

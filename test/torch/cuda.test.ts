@@ -33,6 +33,7 @@ test('without a device, everything says so and what to do; questions are answere
   // libtorch's own words for operators.
   assert.throws(() => x.to('cuda'), /CUDA|cuda|NVIDIA/);
   assert.throws(() => x.pin_memory(), /pin_memory/);
+  assert.throws(() => torch.empty([1], { pinMemory: true }), /pin_memory/);
   assert.throws(() => torch.getRngState('cuda'), /CUDA|cuda|NVIDIA/);
 });
 
@@ -103,6 +104,21 @@ test('devices, memory and peaks', withDevice, () => {
   cuda.emptyCache();
   const { free, total } = cuda.memoryInfo();
   assert.ok(free > 0 && free < total);
+});
+
+test('copies from page-locked memory do not wait, and what they read is not overwritten', withDevice, () => {
+  const size = [1 << 24];
+  const sent = [1, 2, 3, 4].map((value) =>
+    torch.scope(() => {
+      const source = torch.empty(size, { pinMemory: true }).fill_(value);
+      assert.ok(source.is_pinned());
+      return source.to({ device: 'cuda', nonBlocking: true });
+    }),
+  );
+  assert.deepEqual(
+    sent.map((tensor) => [tensor.min().item(), tensor.max().item()]),
+    [1, 2, 3, 4].map((value) => [value, value]),
+  );
 });
 
 test('streams and events: work waits for work', withDevice, () => {
