@@ -23,6 +23,23 @@
 namespace rn {
 namespace {
 
+// Memory that pictures on one thread share; it grows once a thread, not once a picture.
+struct Buffers {
+  RgbImage image;
+  std::vector<uint8_t> file;
+  ProgramBuffers program;
+
+  // One huge picture must not be held for ever.
+  void Shrink() {
+    constexpr size_t kMost = size_t{64} << 20;
+    const size_t bytes = image.pixels.capacity() + file.capacity() + program.rgb.capacity() +
+                         program.current.bytes.capacity() + program.other.bytes.capacity() +
+                         program.resize.across.capacity();
+    if (bytes > kMost) *this = Buffers();
+  }
+};
+thread_local Buffers thread_buffers;
+
 // A job in hand.
 struct Work {
   std::shared_ptr<ImageJob> job;
@@ -80,7 +97,7 @@ void Write(const Picture& picture, const std::vector<Patch>& patches, T* slot) {
 
 // Runs a source's program on its pixels and writes the result to its slot.
 void Process(ImageJob& job, size_t index, const uint8_t* rgb, size_t height, size_t width) {
-  thread_local ProgramBuffers buffers;  // grow once a thread, not once a picture
+  ProgramBuffers& buffers = thread_buffers.program;
   const ImageSource& source = job.sources[index];
   const auto to_height = static_cast<size_t>(job.out.size(2)),
              to_width = static_cast<size_t>(job.out.size(3));
@@ -111,8 +128,8 @@ void Process(ImageJob& job, size_t index, const uint8_t* rgb, size_t height, siz
 
 // What went wrong, if anything did.
 std::optional<ImageFailure> Load(ImageJob& job, size_t index) {
-  thread_local RgbImage image;
-  thread_local std::vector<uint8_t> file;
+  RgbImage& image = thread_buffers.image;
+  std::vector<uint8_t>& file = thread_buffers.file;
   const ImageSource& source = job.sources[index];
   const uint8_t* rgb = source.bytes.data();
   size_t height = source.height, width = source.width;
@@ -155,6 +172,7 @@ void Run(const std::shared_ptr<Work>& work) {
     } catch (const std::exception& e) {
       failure = ImageFailure{i, false, e.what()};
     }
+    thread_buffers.Shrink();
     if (failure) {
       std::lock_guard<std::mutex> lock(work->mutex);
       job.failures.push_back(std::move(*failure));

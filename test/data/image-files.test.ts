@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -25,6 +25,22 @@ test('files, folders and patterns, in the order given', () => {
   assert.deepEqual(findImages([at('b/*.{jpg,webp}')]), [at('b/2.jpg')]);
   // A name that exists is that file, whatever a pattern could make of it.
   assert.deepEqual(findImages([at('a[1].jpg')]), [at('a[1].jpg')]);
+});
+
+test('links to folders are followed, but not round in a circle', () => {
+  mkdirSync(at('linked/x'), { recursive: true });
+  symlinkSync(at('b'), at('linked/there'));
+  for (const [target, name] of [
+    ['..', 'up'],
+    ['.', 'here'],
+    ['round', 'round'],
+  ]) {
+    symlinkSync(target, at(`linked/x/${name}`));
+  }
+  assert.deepEqual(
+    findImages([at('linked')]),
+    ['10.PNG', '2.jpg', 'c/1.webp'].map((name) => at(`linked/there/${name}`)),
+  );
 });
 
 test('what is not there is named', () => {

@@ -39,7 +39,7 @@ before(async () => {
 });
 after(() => rmSync(root, { recursive: true }));
 
-function config(changes: (string | number | boolean)[] = []): ReturnType<typeof getCfg> {
+function config(changes: readonly (string | number | boolean | number[])[] = []): ReturnType<typeof getCfg> {
   const cfg = getCfg();
   cfg.MODEL.DEVICE = 'cpu';
   cfg.INPUT.SIZE_TRAIN = [24, 16];
@@ -125,22 +125,38 @@ test('batches depend on the seed, not on workers, prefetching or time', async ()
   await other.close();
 });
 
-test('a resumed loader yields exactly what the saved one would have', async () => {
-  for (const sampler of ['NaiveIdentitySampler', 'TrainingSampler']) {
-    for (const consumed of [0, 1, 5]) {
-      const cfg = config(['DATALOADER.SAMPLER_TRAIN', sampler]);
-      const saved = train(cfg);
-      await take(saved, consumed);
-      const state = JSON.parse(JSON.stringify(saved.state()));
-      const resumed = train(cfg, { seed: 77 });
-      await take(resumed, 2); // has prefetched batches that must be forgotten
-      resumed.loadState(state);
-      assert.deepEqual(await take(resumed, 6), await take(saved, 6), `${sampler} after ${consumed}`);
-      await saved.close();
-      await resumed.close();
+for (const sampler of [
+  'TrainingSampler',
+  'NaiveIdentitySampler',
+  'BalancedIdentitySampler',
+  'SetReWeightSampler',
+  'ImbalancedDatasetSampler',
+]) {
+  test(`a resumed loader yields exactly what the saved one would have: ${sampler}, one process and two`, async () => {
+    for (const [consumed, shards] of [
+      [0, [{}]],
+      [5, [{}]],
+      [5, [0, 1].map((rank) => ({ rank, worldSize: 2 }))],
+    ] as const) {
+      const overrides = ['DATALOADER.SAMPLER_TRAIN', sampler, 'DATALOADER.SET_WEIGHT', [1]];
+      const cfg = config([...overrides, 'DATALOADER.NUM_WORKERS', 2]);
+      const next: string[][] = [];
+      for (const shard of shards) {
+        const saved = train(cfg, shard);
+        await take(saved, consumed);
+        const state = JSON.parse(JSON.stringify(saved.state()));
+        const resumed = train(config([...overrides, 'DATALOADER.NUM_WORKERS', 1]), { ...shard, seed: 77 });
+        await take(resumed, 2); // has prefetched batches that must be forgotten
+        resumed.loadState(state);
+        next.push(await take(saved, 6));
+        assert.deepEqual(await take(resumed, 6), next.at(-1), `after ${consumed}`);
+        await saved.close();
+        await resumed.close();
+      }
+      if (shards.length === 2) assert.notDeepEqual(next[0], next[1], 'processes load different pictures');
     }
-  }
-});
+  });
+}
 
 test('a loader resumed with random patches pastes the pieces that the saved one would have pasted', async () => {
   const cfg = config(['INPUT.RPT.ENABLED', true]);

@@ -1,6 +1,6 @@
 // A training in a process of its own, to be interrupted and killed by tests:
 //   node tiny-train.js OUTPUT_DIR [--resume] [KEY VALUE …]
-// Prints `step N` after every step. STEP_MS slows steps down.
+// Prints `step N` after every step. STEP_MS slows steps down; after step FAIL_AT a hook fails.
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   DefaultTrainer,
@@ -21,6 +21,7 @@ trainer.registerHooks([
     name: 'announce',
     afterStep: async ({ iter }) => {
       console.log(`step ${iter}`);
+      if (String(iter) === process.env.FAIL_AT) throw new Error('a hook fails on purpose');
       await sleep(Number(process.env.STEP_MS ?? 0));
     },
   }),

@@ -22,19 +22,22 @@ BACKBONE_REGISTRY.register('build_tiny_backbone', () => new TinyBackbone());
 const IDS = 6;
 const CAMERAS = 4;
 
-/** Writes a data set in Market-1501's layout under `root` (as `emoji-reid`): coloured noise, six identities. */
-export async function writeTinySet(root: string): Promise<void> {
+/**
+ * Writes a data set in Market-1501's layout under `root` (as `emoji-reid`): coloured noise, six identities, pictures of
+ * `side` × `side` pixels.
+ */
+export async function writeTinySet(root: string, side = 32): Promise<void> {
   const folders = { bounding_box_train: [1, 2, 3], query: [0], bounding_box_test: [1, 2, 3] };
   for (const [folder, cameras] of Object.entries(folders)) {
     const path = join(root, 'emoji-reid', folder);
     mkdirSync(path, { recursive: true });
     for (let id = 1; id <= IDS; id++) {
       for (const camera of cameras.filter((c) => c < CAMERAS)) {
-        const pixels = Buffer.alloc(32 * 32 * 3);
+        const pixels = Buffer.alloc(side * side * 3);
         for (let i = 0; i < pixels.length; i++)
           pixels[i] = (id * 37 * ((i % 3) + 1) + camera * 11 + ((i * 31) % 60)) % 256;
         const name = `${String(id).padStart(4, '0')}_c${camera + 1}s1_000001_01.jpg`;
-        await sharp(pixels, { raw: { width: 32, height: 32, channels: 3 } })
+        await sharp(pixels, { raw: { width: side, height: side, channels: 3 } })
           .jpeg()
           .toFile(join(path, name));
       }

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** Whether a file's name says that it is a picture. */
@@ -6,17 +6,23 @@ export function isPicture(name: string): boolean {
   return /\.(jpe?g|png|bmp|webp|gif|tiff?|avif)$/i.test(name);
 }
 
-/** Paths of all files below `folder`, relative to it with `/` between their parts, sorted by code point. */
+/**
+ * Paths of all files below `folder`, relative to it with `/` between their parts, sorted by code point. Links to folders
+ * are followed, save to one that the link is in.
+ */
 export function filesBelow(folder: string): string[] {
   const files: string[] = [];
-  const visit = (prefix: string): void => {
-    for (const entry of readdirSync(join(folder, prefix), { withFileTypes: true })) {
+  const visit = (prefix: string, above: readonly string[]): void => {
+    const real = realpathSync.native(join(folder, prefix));
+    if (above.includes(real)) return;
+    for (const entry of readdirSync(real, { withFileTypes: true })) {
       const path = prefix === '' ? entry.name : `${prefix}/${entry.name}`;
-      if (entry.isDirectory() || (entry.isSymbolicLink() && isFolder(join(folder, path)))) visit(path);
+      const below = entry.isDirectory() || (entry.isSymbolicLink() && isFolder(join(folder, path)));
+      if (below) visit(path, [...above, real]);
       else files.push(path);
     }
   };
-  visit('');
+  visit('', []);
   return files.sort();
 }
 

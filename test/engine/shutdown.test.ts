@@ -1,0 +1,82 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { repoRoot } from '../support/paths.js';
+import { writeTinySet } from './tiny.js';
+
+// A training whose decoding threads always have work in hand: pictures take far longer to decode than steps do.
+const SIDE = 1600;
+const folder = mkdtempSync(join(tmpdir(), 'reid-shutdown-'));
+const data = join(folder, 'data');
+const program = join(repoRoot, 'dist/test/engine/tiny-train.js');
+
+interface Ended {
+  code: number | null;
+  signal: NodeJS.Signals | null;
+  output: string;
+}
+
+/** Runs the training; `watch` sees its output grow and may send signals. */
+function train(
+  name: string,
+  environment: NodeJS.ProcessEnv = {},
+  watch: (output: string, kill: (signal: NodeJS.Signals) => void) => void = () => {},
+): Promise<Ended> {
+  return new Promise((resolve) => {
+    const env = { ...process.env, FASTREID_DATASETS: data, ...environment };
+    const args = [program, join(folder, name), 'DATALOADER.NUM_WORKERS', '2'];
+    // A training that hangs is killed, and no test expects SIGKILL.
+    const child = spawn(process.execPath, args, { env, timeout: 60_000, killSignal: 'SIGKILL' });
+    let output = '';
+    const take = (chunk: Buffer): void => {
+      output += chunk;
+      watch(output, (signal) => child.kill(signal));
+    };
+    child.stdout.on('data', take);
+    child.stderr.on('data', take);
+    child.on('close', (code, signal) => resolve({ code, signal, output }));
+  });
+}
+
+before(() => writeTinySet(data, SIDE));
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+test('an error in mid-epoch, with pictures being decoded, ends the process', async () => {
+  const { code, signal, output } = await train('error', { FAIL_AT: '1' });
+  assert.equal(signal, null, output);
+  assert.equal(code, 1, output);
+  assert.match(output, /a hook fails on purpose/);
+  assert.doesNotMatch(output, /step 2\n/);
+});
+
+test('a picture that cannot be read ends the process and is named', async () => {
+  const train1 = join(data, 'emoji-reid/bounding_box_train');
+  const [picture] = readdirSync(train1);
+  const whole = readFileSync(join(train1, picture));
+  writeFileSync(join(train1, picture), whole.subarray(0, whole.length / 2));
+  const { code, signal, output } = await train('cut');
+  writeFileSync(join(train1, picture), whole);
+  assert.equal(signal, null, output);
+  assert.equal(code, 1, output);
+  assert.match(output, new RegExp(`cannot load '.*${picture}'`));
+});
+
+test('Ctrl-C in mid-epoch, with pictures being decoded, saves and ends; twice, it ends at once', async () => {
+  let sent = 0;
+  const stop = (times: number) => (output: string, kill: (signal: NodeJS.Signals) => void) => {
+    if (sent < times && output.includes(sent === 0 ? 'step 1\n' : 'stopping after the step')) {
+      sent++;
+      kill('SIGINT');
+    }
+  };
+  const once = await train('once', {}, stop(1));
+  assert.deepEqual([once.code, once.signal], [130, null], once.output);
+  assert.match(once.output, /To go on from here/);
+  sent = 0;
+  const twice = await train('twice', { STEP_MS: '3000' }, stop(2));
+  assert.deepEqual([twice.code, twice.signal], [130, null], twice.output);
+  assert.doesNotMatch(twice.output, /To go on from here/);
+});
