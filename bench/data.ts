@@ -1,6 +1,6 @@
 // The training loader at 256 × 128 on JPEGs of Market-1501's size (128 × 64): resize, pad and crop, flip, erasing.
-// Beside it FastReID's pipeline on Pillow and, where it can be imported, torchvision. CPU time is what counts where
-// other programs run too: wall times then say little.
+// Beside it FastReID itself (FASTREID=/its/folder), or its pipeline on torchvision and Pillow, as far as they can be
+// imported. CPU time is what counts where other programs run too: wall times then say little.
 
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -16,12 +16,14 @@ import {
   TrainingSampler,
 } from '../src/data/index.js';
 import * as torch from '../src/torch/index.js';
-import { pythonTorch } from '../test/support/paths.js';
+import { pythonTorch, repoRoot } from '../test/support/paths.js';
 import { compare, type Figure } from './compare.js';
 
 const PICTURES = 640;
 const BATCH = 64;
 const EPOCH = PICTURES / BATCH;
+/** Batches after which the JavaScript is compiled and memory has its size. */
+const WARM_UP = 4 * EPOCH;
 
 /** Pictures with the smooth areas, edges and grain of a photo: blurred colours, sharp bars, noise. */
 async function makePictures(folder: string): Promise<void> {
@@ -74,7 +76,7 @@ interface Measured {
 }
 
 async function measure(loader: DataLoader, batches: number): Promise<Measured> {
-  for (let i = 0; i < 4; i++) (await loader.next())!.dispose();
+  for (let i = 0; i < WARM_UP; i++) (await loader.next())!.dispose();
   const cpu = process.cpuUsage();
   const loop = performance.eventLoopUtilization();
   const start = performance.now();
@@ -94,17 +96,18 @@ async function child(folder: string): Promise<void> {
   const results: Measured[] = [];
   for (const workers of [1, 2]) {
     const loader = makeLoader(folder, workers);
-    results.push(await measure(loader, 6 * EPOCH));
+    results.push(await measure(loader, 10 * EPOCH));
     await loader.close();
   }
   const loader = makeLoader(folder, 2);
-  await measure(loader, EPOCH);
+  await measure(loader, WARM_UP);
   const before = process.memoryUsage.rss();
   await measure(loader, 10 * EPOCH);
   const growth = (process.memoryUsage.rss() - before) / 2 ** 20;
   await loader.close();
   const figures = {
     'images a CPU second': results[0].perCpuSecond,
+    'images a CPU second, 2 workers': results[1].perCpuSecond,
     'images a second, 1 worker': results[0].perSecond,
     'images a second, 2 workers': results[1].perSecond,
     'second worker, times one': results[1].perSecond / results[0].perSecond,
@@ -119,20 +122,14 @@ async function child(folder: string): Promise<void> {
 function pythonUses(): string | undefined {
   const python = pythonTorch();
   if (python === undefined) return undefined;
-  const program = `
-import PIL
-used = 'Pillow ' + PIL.__version__
-try:
-    import torchvision
-    used += ', torchvision ' + torchvision.__version__
-except Exception:
-    used += ', no torchvision: its own crop, flip and erasing'
-print(used)`;
-  const { status, stdout } = spawnSync(python.command, ['-W', 'ignore', '-c', program], {
+  const script = join(repoRoot, 'bench/python/data.py');
+  const { status, stdout, stderr } = spawnSync(python.command, ['-W', 'ignore', script], {
     env: python.env,
     encoding: 'utf8',
   });
-  return status === 0 ? stdout.trim() : undefined;
+  if (status === 0) return stdout.trim();
+  if (process.env.FASTREID !== undefined) throw new Error(`FASTREID cannot be imported:\n${stderr}`);
+  return undefined;
 }
 
 export async function data(rounds: number): Promise<Figure[]> {
@@ -149,6 +146,7 @@ export async function data(rounds: number): Promise<Figure[]> {
       python: uses !== undefined,
       units: {
         'images a CPU second': '',
+        'images a CPU second, 2 workers': '',
         'images a second, 1 worker': '',
         'images a second, 2 workers': '',
         'second worker, times one': '×',

@@ -1,5 +1,10 @@
-"""FastReID's training pipeline on Pillow: decode, resize, pad, crop, flip, to tensor, erase; images a second."""
+"""FastReID's training pipeline: decode, resize, pad, crop, flip, to tensor, erase; images a second.
 
+FastReID itself where FASTREID names its folder; else the same steps by torchvision.transforms, or, where that is
+missing, by Pillow alone.
+"""
+
+import importlib
 import json
 import os
 import random
@@ -9,11 +14,6 @@ import time
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-
-try:
-    from torchvision import transforms as T
-except Exception:
-    T = None
 
 SIZE = (256, 128)
 BATCH = 64
@@ -49,33 +49,67 @@ def plain(picture):
     return erase(to_tensor(picture))
 
 
-if T is None:
-    pipeline = plain
-else:
-    pipeline = T.Compose([
+class Pictures(torch.utils.data.Dataset):
+    def __init__(self, paths, transform):
+        self.paths, self.transform = paths, transform
+
+    def __len__(self):
+        return len(self.paths)
+
+    def __getitem__(self, index):
+        return self.transform(Image.open(self.paths[index]).convert("RGB"))
+
+
+def fastreid(paths):
+    """FastReID's own data set, transforms and collation, with these steps switched on."""
+    sys.path.insert(0, os.environ["FASTREID"])
+    from fastreid.config import get_cfg
+    from fastreid.data.build import fast_batch_collator
+    from fastreid.data.common import CommDataset
+    from fastreid.data.transforms import build_transforms
+
+    cfg = get_cfg()
+    cfg.INPUT.FLIP.ENABLED = cfg.INPUT.PADDING.ENABLED = cfg.INPUT.REA.ENABLED = True
+    items = [(path, i, 0) for i, path in enumerate(paths)]
+    return CommDataset(items, build_transforms(cfg), relabel=True), fast_batch_collator
+
+
+def torchvision(paths):
+    from torchvision import transforms as T
+
+    steps = [
         T.Resize(SIZE, interpolation=T.InterpolationMode.BICUBIC),
         T.Pad(10),
         T.RandomCrop(SIZE),
         T.RandomHorizontalFlip(),
         to_tensor,
         T.RandomErasing(value=VALUE),
-    ])
+    ]
+    return Pictures(paths, T.Compose(steps)), None
 
 
-class Pictures(torch.utils.data.Dataset):
-    def __init__(self, folder):
-        self.paths = [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
-
-    def __len__(self):
-        return len(self.paths)
-
-    def __getitem__(self, index):
-        return pipeline(Image.open(self.paths[index]).convert("RGB"))
+def pillow(paths):
+    return Pictures(paths, plain), None
 
 
-def rate(pictures, workers, passes):
+def choose():
+    """What there is to measure, and its name."""
+    import PIL
+
+    try:
+        if "FASTREID" in os.environ:
+            return fastreid, f"FastReID's own pipeline, Pillow {PIL.__version__}"
+        importlib.import_module("torchvision.transforms")
+        return torchvision, f"torchvision {importlib.import_module('torchvision').__version__}, Pillow {PIL.__version__}"
+    except ModuleNotFoundError as error:
+        if error.name != "torchvision":
+            raise
+        return pillow, f"Pillow {PIL.__version__} alone"
+
+
+def rate(pictures, collate, workers, passes):
     loader = torch.utils.data.DataLoader(
-        pictures, BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0
+        pictures, BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0, collate_fn=collate
     )
     for _ in loader:
         pass
@@ -88,10 +122,15 @@ def rate(pictures, workers, passes):
 
 
 if __name__ == "__main__":
-    pictures = Pictures(sys.argv[1])
-    one, two = rate(pictures, 1, 2)[0], rate(pictures, 2, 2)[0]
+    make, name = choose()
+    if len(sys.argv) < 2:
+        print(name)
+        sys.exit()
+    folder = sys.argv[1]
+    pictures, collate = make([os.path.join(folder, name) for name in sorted(os.listdir(folder))])
+    one, two = (rate(pictures, collate, workers, 2)[0] for workers in (1, 2))
     print(json.dumps({
-        "images a CPU second": rate(pictures, 0, 2)[1],
+        "images a CPU second": rate(pictures, collate, 0, 2)[1],
         "images a second, 1 worker": one,
         "images a second, 2 workers": two,
         "second worker, times one": two / one,

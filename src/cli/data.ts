@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import { Command } from 'commander';
 import type { Config } from '../config/index.js';
 import type { Batch, DataLoader } from '../data/index.js';
+import type { Label } from '../data/labels.js';
 import { importExtensions, importOption } from './extensions.js';
 import { positive, wholeNumber } from './numbers.js';
 import { loadConfig, splitWords } from './overrides.js';
@@ -59,15 +60,29 @@ async function run(words: string[], flags: DataFlags): Promise<void> {
 
 async function drawBatches(loader: DataLoader, cfg: Config, flags: DataFlags): Promise<void> {
   const { contactSheet } = await import('../data/contact-sheet.js');
+  const { openDataset, ownOptions } = await import('../data/index.js');
   const { writeAtomicSync } = await import('../torch/serialization/atomic-file.js');
   const batches: Batch[] = [];
   try {
     while (batches.length < flags.batches) batches.push((await loader.next())!);
-    const names = new Map(loader.dataset.items.map(({ imgPath, pid, camid }) => [imgPath, { pid, camid }]));
+    // Without the data set's name, which for one's own is a path and leaves no room.
+    const sets = cfg.DATASETS.NAMES.map(
+      (name) => `${openDataset(name, { own: ownOptions(cfg) }).datasetName}_`,
+    );
+    const short = (label: Label): string => {
+      const name = String(label);
+      return name.slice(sets.find((set) => name.startsWith(set))?.length ?? 0);
+    };
+    const names = new Map(
+      loader.dataset.items.map(({ imgPath, pid, camid }) => [
+        imgPath,
+        [`id ${short(pid)}`, `cam ${short(camid)}`],
+      ]),
+    );
     const parts = batches.map(({ images, targets, imgPaths }, i) => ({
       title: `batch ${i + 1}: ${imgPaths.length} pictures, ${images.shape.slice(2).join(' × ')} pixels`,
       images,
-      labels: imgPaths.map((path) => [`id ${names.get(path)!.pid}`, `cam ${names.get(path)!.camid}`]),
+      labels: imgPaths.map((path) => names.get(path)!),
       groups: (targets.tolist() as (number | bigint)[]).map(Number),
     }));
     const png = await contactSheet(parts, flags.columns);
