@@ -12,6 +12,7 @@ import { evaluation } from './evaluation.js';
 import { hooks } from './hooks.js';
 import { models } from './models.js';
 import { operators } from './operators.js';
+import { search } from './search.js';
 import { start } from './start.js';
 import { step } from './step.js';
 
@@ -31,6 +32,7 @@ const suites: Record<string, Suite> = {
     run: models,
   },
   evaluation: { about: 'distances, ranking and re-ranking', rounds: 1, run: evaluation },
+  search: { about: 'exact search among features of 128 numbers, one thread', rounds: 3, run: search },
   hooks: { about: 'cost of hooks, by call and in a ResNet-50 training step', rounds: 3, run: hooks },
   data: { about: 'training loader at 256×128 on JPEGs of 128×64', rounds: 3, run: data },
   distributed: {
