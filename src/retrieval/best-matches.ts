@@ -25,7 +25,8 @@ export interface Match {
 
 /**
  * The gallery images nearest to a query: with identities the `top` best right ones and behind them the `top` best
- * wrong ones, else the `top` best. Images of the query's identity by its own camera do not count.
+ * wrong ones, else the `top` best. Images of the query's identity by its own camera do not count, nor do those that
+ * could not be read, whose features are NaN.
  */
 export function bestMatches({ features, identities, cameras }: QueryAndGallery, top = 1): Match[] {
   const distances = torch.scope(() => {
@@ -35,7 +36,10 @@ export function bestMatches({ features, identities, cameras }: QueryAndGallery, 
   const isRight = (row: number): boolean | undefined => identities && identities[row] === identities[0];
   const ranked = Array.from(distances, (distance, row) => ({ row, distance, right: isRight(row) }))
     .filter(
-      ({ row, right }) => row > 0 && !(right && cameras[0] !== undefined && cameras[row] === cameras[0]),
+      ({ row, right, distance }) =>
+        row > 0 &&
+        !Number.isNaN(distance) &&
+        !(right && cameras[0] !== undefined && cameras[row] === cameras[0]),
     )
     .sort((a, b) => a.distance - b.distance)
     .map((match, i): Match => ({ ...match, rank: i + 1 }));

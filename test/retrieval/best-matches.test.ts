@@ -47,3 +47,9 @@ test('without identities the nearest; with none that is right only wrong ones', 
   ]);
   assert.deepEqual(shown(bestMatches({ features, identities: [7, 8, 8], cameras })), [[2, 1, false]]);
 });
+
+test('an image that could not be read, whose feature is NaN, does not count', () => {
+  const cameras = [undefined, undefined, undefined];
+  assert.deepEqual(shown(bestMatches({ features: at(Number.NaN, 10), cameras }, 5)), [[2, 1, undefined]]);
+  assert.deepEqual(bestMatches({ features: at(Number.NaN, Number.NaN), cameras }), []);
+});
