@@ -17,6 +17,8 @@ export interface Figure {
   python: number | null;
   /** ours ÷ python of each round: least, median and greatest */
   ratio: [number, number, number] | null;
+  /** What `python` is a figure of, where that is not the same in PyTorch. */
+  twin?: string;
 }
 
 export interface Result {
@@ -41,12 +43,20 @@ export function child(command: string, args: string[], env: NodeJS.ProcessEnv): 
   return JSON.parse(run.stdout.trim().split('\n').at(-1)!) as Sample;
 }
 
-/** Runs `bench/<suite>.ts --child` and, unless `python` is false, `bench/python/<suite>.py` in turns. */
-export function compare(
-  suite: string,
-  options: { rounds: number; units: Record<string, string>; args?: string[]; python?: boolean },
-): Figure[] {
-  const wanted = options.python ?? true;
+export interface CompareOptions {
+  rounds: number;
+  units: Record<string, string>;
+  args?: string[];
+  /** The script in `bench/python` that is run beside, without its ending; the suite's by default, false for none. */
+  python?: string | false;
+  /** What that script measures, if it is not the same in PyTorch. */
+  twin?: string;
+}
+
+/** Runs `bench/<suite>.ts --child` and a script of `bench/python` in turns. */
+export function compare(suite: string, options: CompareOptions): Figure[] {
+  const script = options.python ?? suite;
+  const wanted = script !== false;
   const python = wanted ? pythonTorch() : undefined;
   if (wanted && python === undefined)
     process.stderr.write(`Without Python beside it: ${pythonTorchMissing}\n`);
@@ -65,14 +75,16 @@ export function compare(
       theirs.push(
         child(
           python.command,
-          [join(repoRoot, 'bench/python', `${suite}.py`), ...(options.args ?? [])],
+          [join(repoRoot, 'bench/python', `${script}.py`), ...(options.args ?? [])],
           python.env,
         ),
       );
     }
   }
   process.stderr.write('\n');
-  return figures(ours, theirs, options.units);
+  const measured = figures(ours, theirs, options.units);
+  if (options.twin === undefined || theirs.length === 0) return measured;
+  return measured.map((figure) => ({ ...figure, twin: options.twin }));
 }
 
 /** The medians of both sides and their ratios; `theirs` is empty without Python. A unit may be for `*`, any figure. */
@@ -101,7 +113,9 @@ export function table(figures: readonly Figure[]): string {
   const rows = figures.map((figure) => [
     figure.name,
     `${show(figure.ours)} ${figure.unit}`,
-    figure.python === null ? '–' : `${show(figure.python)} ${figure.unit}`,
+    figure.python === null
+      ? '–'
+      : `${show(figure.python)} ${figure.unit}${figure.twin === undefined ? '' : ` (${figure.twin})`}`,
     figure.ratio === null
       ? '–'
       : `${figure.ratio[1].toFixed(2)} (${figure.ratio[0].toFixed(2)}–${figure.ratio[2].toFixed(2)})`,

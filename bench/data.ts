@@ -143,7 +143,7 @@ export async function data(rounds: number): Promise<Figure[]> {
     return compare('data', {
       rounds,
       args: [folder],
-      python: uses !== undefined,
+      ...(uses === undefined && { python: false as const }),
       units: {
         'images a CPU second': '',
         'images a CPU second, 2 workers': '',
