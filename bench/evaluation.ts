@@ -57,6 +57,7 @@ async function child(name: string): Promise<void> {
   const total = queries + gallery;
   const identities = identitiesOf(CASES[name]);
   const evaluator = new ReidEvaluator(queries, rerank ? { rerank: {} } : {});
+  evaluator.reset(total);
   const centres = torch.randn([identities, dim]);
   for (let from = 0; from < total; from += 512) {
     const n = Math.min(512, total - from);

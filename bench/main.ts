@@ -1,6 +1,6 @@
 // npm run bench -- [SUITE…] [--rounds N] [--only NAMES] [--save]
 
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import * as torch from '../src/torch/index.js';
@@ -54,7 +54,7 @@ const program = new Command('npm run bench --')
   .option('--only <names>', 'parts of a suite to measure, with commas between them', (names) =>
     names.split(','),
   )
-  .option('--save', 'write bench/results/<suite>.json')
+  .option('--save', 'write bench/results/<suite>.json; with --only its other figures stay')
   .addHelpText('after', `\nSuites:\n${listing}`);
 program.parse();
 
@@ -78,6 +78,27 @@ for (const name of chosen) {
     };
     const folder = join(repoRoot, 'bench/results');
     mkdirSync(folder, { recursive: true });
-    writeFileSync(join(folder, `${name}.json`), `${JSON.stringify(result, null, 2)}\n`);
+    const file = join(folder, `${name}.json`);
+    const saved = only === undefined ? result : withOthers(result, file);
+    writeFileSync(file, `${JSON.stringify(saved, null, 2)}\n`);
   }
+}
+
+/** Adds what the file has of other parts of the suite, measured alike: same machine, versions and rounds. */
+function withOthers(result: Result, file: string): Result {
+  if (!existsSync(file)) return result;
+  const before = JSON.parse(readFileSync(file, 'utf8')) as Result;
+  const conditions = ({ machine, versions, rounds }: Result): string =>
+    JSON.stringify([machine, versions, rounds]);
+  if (conditions(before) !== conditions(result)) {
+    process.stderr.write(`${file} was measured under other conditions, and is replaced\n`);
+    return result;
+  }
+  const others = before.figures.filter((one) => result.figures.every((figure) => figure.name !== one.name));
+  const commands = before.command.split('; ').filter((command) => command !== result.command);
+  return {
+    ...result,
+    command: [...commands, result.command].join('; '),
+    figures: [...others, ...result.figures],
+  };
 }

@@ -24,7 +24,7 @@ export interface FeatureModel<B> {
 }
 
 export interface InferenceOptions {
-  /** Number of images, for messages. */
+  /** Number of images, for messages and the evaluator. */
   images?: number;
   /** Number of batches, for the time left. */
   batches?: number;
@@ -50,7 +50,7 @@ export async function inferenceOnDataset<B extends TestBatch>(
 ): Promise<Results> {
   logger.info(`Start inference${images === undefined ? '' : ` on ${images} images`}`);
   const wasTraining = model.training;
-  evaluator.reset();
+  evaluator.reset(images);
   model.eval();
   const start = performance.now();
   let computeMs = 0;

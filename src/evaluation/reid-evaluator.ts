@@ -4,6 +4,7 @@ import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
 import type { Interval } from './bootstrap.js';
 import { type CameraPair, CameraPairs } from './camera-pairs.js';
+import { CollectedRows } from './collected-rows.js';
 import { forEachRows } from './distance.js';
 import { intervals, rankResults, retrievalResults, rocResults, singleShotResults } from './measures.js';
 import { checkEvaluatorOptions, type ReidEvaluatorOptions } from './options.js';
@@ -22,8 +23,12 @@ export interface Labels {
 
 /** Collects a model's outputs over a test set, then says how good they are. */
 export interface DatasetEvaluator {
-  /** Forgets what was collected. */
-  reset(): void;
+  /**
+   * Forgets what was collected.
+   *
+   * @param images how many will be processed, if that is known: their memory need not grow then
+   */
+  reset(images?: number): void;
   /** @param features [batch, dim]; the evaluator copies what it keeps */
   process(features: Tensor, labels: Labels): void;
   evaluate(): Results | Promise<Results>;
@@ -65,7 +70,7 @@ export class ReidEvaluator implements DatasetEvaluator {
   private readonly protocol: number | TestProtocol;
   private readonly options: ReidEvaluatorOptions;
   private readonly ranks: readonly number[];
-  private features: Tensor[] = [];
+  private features = new CollectedRows();
   private pids: number[] = [];
   private camids: number[] = [];
   /** What the last `evaluate` found in each trial. */
@@ -83,9 +88,9 @@ export class ReidEvaluator implements DatasetEvaluator {
     return this.lastDetails.at(-1)?.ranking;
   }
 
-  reset(): void {
-    for (const f of this.features) f.dispose();
-    this.features = [];
+  reset(images?: number): void {
+    this.features.dispose();
+    this.features = new CollectedRows(images);
     this.pids = [];
     this.camids = [];
   }
@@ -98,9 +103,9 @@ export class ReidEvaluator implements DatasetEvaluator {
       throw new Error(`ReidEvaluator: ${n} features but ${counts}`);
     }
     torch.scope(() => {
-      const copy = features.detach().to({ dtype: torch.float32, copy: true });
-      this.checkFinite(copy);
-      this.features.push(copy.keep());
+      const plain = features.detach().to(torch.float32);
+      this.checkFinite(plain);
+      this.features.add(plain);
     });
     for (let i = 0; i < n; i++) {
       this.pids.push(labels.pids[i]);
@@ -124,33 +129,16 @@ export class ReidEvaluator implements DatasetEvaluator {
     const { trials, cameras } = this.withoutUnread(this.checkedProtocol());
     // An image that is its own camera shares it with itself alone.
     const camids = cameras ? this.camids : this.camids.map((_, i) => i);
-    const all = this.mergeFeatures();
     const details: EvaluationDetails[] = [];
     const perTrial = trials.map((trial) => {
-      const { results, ...found } = torch.scope(() => this.evaluateTrial(all, trial, camids, cameras));
+      const { results, ...found } = torch.scope(() =>
+        this.evaluateTrial(this.features.all(), trial, camids, cameras),
+      );
       details.push(found);
       return results;
     });
     this.lastDetails = details;
     return averageTrials(perTrial);
-  }
-
-  /** All features in one matrix, batch by batch, so that they are never there twice. */
-  private mergeFeatures(): Tensor {
-    if (this.features.length === 1) return this.features[0];
-    const [first] = this.features;
-    torch.scope(() => {
-      const all = torch.empty([this.pids.length, first.shape[1]], { device: first.device });
-      let from = 0;
-      for (const batch of this.features) {
-        const rows = batch.shape[0];
-        all.narrow(0, from, rows).copy_(batch);
-        from += rows;
-        batch.dispose();
-      }
-      this.features = [all.keep()];
-    });
-    return this.features[0];
   }
 
   /** @param all features of all images; `camids` their cameras */

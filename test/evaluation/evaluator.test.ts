@@ -151,36 +151,65 @@ test('a feature that is not finite is refused, and its image named', () => {
   }
 });
 
-test('one query, and a gallery smaller than every k', async () => {
-  const options = { aqe: { k: 5 }, rerank: { k1: 20, k2: 6 }, roc: true };
-  const evaluator = new ReidEvaluator(1, options);
-  const x = torch.tensor([
-    [1, 0],
-    [0.9, 0.1],
-    [0, 1],
-  ]);
-  evaluator.process(x, { pids: [1, 1, 2], camids: [0, 1, 1] });
-  const results = await evaluator.evaluate();
-  for (const name of ['Rank-1', 'Rank-10', 'mAP', 'mINP', 'AUC']) assert.equal(results[name], 100, name);
-});
+/** Every step alone, and all together. */
+const WAYS: readonly ReidEvaluatorOptions[] = [
+  {},
+  { metric: 'euclidean' },
+  { metric: 'jaccard' },
+  { aqe: {} },
+  { rerank: {} },
+  { rerank: {}, compat: true },
+  { roc: true },
+  { aqe: {}, rerank: {}, roc: true, singleShot: true, cameraPairs: true, bootstrap: 10 },
+];
 
-test('nothing left of the gallery for any query: the error says what to look at', async () => {
-  const evaluator = new ReidEvaluator(1, { rerank: {} });
-  evaluator.process(torch.ones([2, 2]), { pids: [1, 1], camids: [0, 0] });
-  await assert.rejects(
-    evaluator.evaluate(),
-    /none of the 1 queries has a gallery image of the same identity/,
-  );
-});
+for (const options of WAYS) {
+  const name = JSON.stringify(options);
 
-test('duplicates: equal images come in gallery order, with every way of measuring', async () => {
-  const x = torch.tensor([3, 4]).expand([12, 2]).contiguous();
-  const labels = { pids: [1, ...Array(10).fill(2), 1], camids: [0, ...Array(11).fill(1)] };
-  for (const options of [{}, { metric: 'euclidean' }, { rerank: { k1: 3, k2: 1 } }, { aqe: { k: 3 } }]) {
+  test(`one query, and a gallery smaller than every k: ${name}`, async () => {
     const evaluator = new ReidEvaluator(1, options);
-    evaluator.process(x, labels);
+    const x = torch.tensor([
+      [1, 0],
+      [0.9, 0.1],
+      [0, 1],
+    ]);
+    evaluator.process(x, { pids: [1, 1, 2], camids: [0, 1, 1] });
     const results = await evaluator.evaluate();
-    assert.ok(Math.abs(results.mAP - 100 / 11) < 1e-9, JSON.stringify(options));
+    for (const measure of ['Rank-1', 'Rank-10', 'mAP', 'mINP', ...(options.roc ? ['AUC'] : [])])
+      assert.equal(results[measure], 100, measure);
+  });
+
+  test(`nothing left of the gallery for any query: the error says what to look at: ${name}`, async () => {
+    const evaluator = new ReidEvaluator(1, options);
+    evaluator.process(torch.ones([2, 2]), { pids: [1, 1], camids: [0, 0] });
+    await assert.rejects(
+      evaluator.evaluate(),
+      /none of the 1 queries has a gallery image of the same identity/,
+    );
+  });
+
+  test(`duplicates: equal images come in gallery order: ${name}`, async () => {
+    const x = torch.tensor([3, 4]).expand([12, 2]).contiguous();
+    const evaluator = new ReidEvaluator(1, options);
+    evaluator.process(x, { pids: [1, ...Array(10).fill(2), 1], camids: [0, ...Array(11).fill(1)] });
+    const results = await evaluator.evaluate();
+    // There are fewer than re-ranking's neighbours, so that it cannot tell them apart either.
+    assert.ok(Math.abs(results.mAP - 100 / 11) < 1e-9, `mAP ${results.mAP}`);
+    if (options.roc) assert.equal(results.AUC, 50);
+  });
+}
+
+test('more or fewer images than were announced give the same', async () => {
+  const expected = await evaluate({});
+  for (const announced of [1, 100, features.shape[0], 10_000]) {
+    const evaluator = new ReidEvaluator(NUM_QUERY, {});
+    evaluator.reset(announced);
+    for (let from = 0; from < pids.length; from += 50) {
+      const to = Math.min(pids.length, from + 50);
+      const labels = { pids: pids.slice(from, to), camids: camids.slice(from, to) };
+      evaluator.process(features.narrow(0, from, to - from), labels);
+    }
+    assert.deepEqual(await evaluator.evaluate(), expected, `${announced} announced`);
   }
 });
 
@@ -272,6 +301,26 @@ test('mirrored images: the features are the means of both', async () => {
   await inferenceOnDataset(model, loader, evaluator, { mirror: (x) => x.flip([3]) });
   const expected = images.select(3, 0).add(images.select(3, 3)).div(2).flatten(1);
   assert.ok(seen[0].equal(expected));
+});
+
+test('mirrored images: a feature that only the mirror image spoils names its image', async () => {
+  const images = torch.ones([2, 3, 4, 4]);
+  images.select(0, 1).select(2, 3).fill_(Number.NaN);
+  const model = {
+    training: false,
+    train: () => undefined,
+    eval: () => undefined,
+    call: (batch: { images: torch.Tensor }) => batch.images.select(3, 0).flatten(1),
+  };
+  const loader = (async function* () {
+    const numbers = torch.tensor([1, 1], { dtype: torch.int64 });
+    yield { images, targets: numbers, camids: numbers, dispose: () => undefined };
+  })();
+  const evaluator = new ReidEvaluator(1, { imageName: (i) => `images/${i}.jpg` });
+  await assert.rejects(
+    inferenceOnDataset(model, loader, evaluator, { mirror: (x) => x.flip([3]) }),
+    /feature of image images\/1\.jpg is not finite/,
+  );
 });
 
 test('the configuration’s keys reach the evaluator, and the mode says them', async () => {
