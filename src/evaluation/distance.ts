@@ -137,6 +137,39 @@ export function forEachDistanceBlock(
   );
 }
 
+/**
+ * Distances of all rows to all, each pair once: a block of rows at a time, from the block's first row to the last of
+ * all. `visit` gets each block [rows, n − from] and the number `from` of its first row and column.
+ *
+ * @param features [n, dim] float
+ */
+export function forEachUpperBlock(
+  features: Tensor,
+  metric: Metric,
+  visit: (block: Tensor, from: number) => void,
+  { budget, normalized = false }: BlockOptions = {},
+): void {
+  checkFeatures(features, features);
+  torch.noGrad(() =>
+    torch.scope(() => {
+      const { query, galleryT, gallerySquares } = prepare(features, features, metric, normalized);
+      const n = features.shape[0];
+      for (let from = 0, rows = 0; from < n; from += rows) {
+        rows = Math.min(blockRows(n - from, budget), n - from);
+        torch.scope(() => {
+          const right = (x: Tensor): Tensor => x.narrow(1, from, n - from);
+          const part = {
+            query,
+            galleryT: right(galleryT),
+            gallerySquares: gallerySquares && right(gallerySquares),
+          };
+          visit(blockDistance(part, from, rows), from);
+        });
+      }
+    }),
+  );
+}
+
 function distance(query: Tensor, gallery: Tensor, metric: Metric): Tensor {
   checkFeatures(query, gallery);
   return torch.noGrad(() =>

@@ -1,7 +1,8 @@
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
 import { DEFAULT_BUDGET, forEachDistanceBlock, forEachRows, type Metric, normalize } from './distance.js';
-import { type Neighbours, nearestRows } from './neighbours.js';
+import type { Neighbours } from './neighbours.js';
+import { nearestAmong } from './neighbours-among.js';
 import { expandedReciprocalSets, type Sets } from './reciprocal.js';
 import { SparseBuilder, type SparseRows, transpose } from './sparse.js';
 
@@ -56,15 +57,8 @@ export function reRank(
     torch.scope(() => {
       const all = metric === 'cosine' && !normalized ? normalize(features) : features;
       const blocks = { budget, normalized: true };
-      const largest = new Float32Array(all.shape[0]);
-      const near = nearestRows(all, all, compat ? k1 : Math.max(k1 + 1, k2), metric, {
-        ...blocks,
-        // Rounding can make the distance of equal rows negative.
-        visit: (block, from) => {
-          block.clamp_min_(0);
-          if (!compat) largest.set(block.amax([1]).toTypedArray() as Float32Array, from);
-        },
-      });
+      const near = nearestAmong(all, compat ? k1 : Math.max(k1 + 1, k2), metric, blocks);
+      const { largest } = near;
       const exponents = compat
         ? (d: number): number => (metric === 'cosine' ? 2 * d : d)
         : (d: number, row: number): number => scaled(d, largest[row], metric);
@@ -77,25 +71,30 @@ export function reRank(
         all.narrow(0, 0, numQuery),
         all.narrow(0, numQuery, m),
         metric,
-        (block, first) =>
+        (block, first) => {
+          if (!compat) {
+            const own = torch
+              .tensor(largest.subarray(first, first + block.shape[0]), { device: block.device })
+              .clamp_min(TINY);
+            block.clamp_min_(0).div_(own.unsqueeze(1));
+            if (metric === 'cosine') block.mul_(block);
+          }
+          block.mul_(lambda).add_(1 - lambda);
           forEachRows(block, (values, row) => {
             const from = first + row;
-            for (let r = 0; r * m < values.length; r++) {
-              const distances = values.subarray(r * m, (r + 1) * m);
-              const own = largest[from + r];
-              for (let j = 0; j < m; j++) {
-                const d = compat ? distances[j] : scaled(Math.max(0, distances[j]), own, metric);
-                distances[j] = lambda * d + (1 - lambda);
-              }
-              jaccard.subtract(from + r, distances, 1 - lambda);
-            }
+            for (let r = 0; r * m < values.length; r++)
+              jaccard.subtract(from + r, values.subarray(r * m, (r + 1) * m), 1 - lambda);
             visit(values, from);
-          }),
+          });
+        },
         blocks,
       );
     }),
   );
 }
+
+/** Stands for a row's greatest distance where that is 0. */
+const TINY = 1e-37;
 
 /** The square of the distance over the row's greatest; `euclidean` distances are squares. */
 function scaled(d: number, largest: number, metric: Metric): number {

@@ -1,0 +1,120 @@
+import type { Tensor } from '../torch/index.js';
+import * as torch from '../torch/index.js';
+import { type BlockOptions, forEachUpperBlock, type Metric } from './distance.js';
+import { type Neighbours, nearestRows, smallest } from './neighbours.js';
+
+export interface AmongNeighbours extends Neighbours {
+  /** Distance of each row to the furthest of all. */
+  readonly largest: Float32Array;
+}
+
+/**
+ * The `k` nearest of each row among all rows, itself included, equally near ones by number; distances below 0, which
+ * rounding makes of those of equal rows, are 0. Each pair is computed once.
+ *
+ * @param features [n, dim] float32
+ */
+export function nearestAmong(
+  features: Tensor,
+  k: number,
+  metric: Metric,
+  options: BlockOptions = {},
+): AmongNeighbours {
+  const n = features.shape[0];
+  const lists = new NearestLists(n, Math.min(k, n));
+  const largest = new Float32Array(n);
+  const raise = (from: number, values: Tensor): void => {
+    (values.toTypedArray() as Float32Array).forEach((d, i) => {
+      // Not-a-number stays, as in a maximum.
+      if (!(d <= largest[from + i])) largest[from + i] = d;
+    });
+  };
+  forEachUpperBlock(
+    features,
+    metric,
+    (block, from) => {
+      block.clamp_min_(0);
+      const [rows, width] = block.shape;
+      raise(from, block.amax([1]));
+      lists.add(block, from, from);
+      if (rows === width) return;
+      // What lies right of the block's own rows is also the distances of later rows to these.
+      const right = block.narrow(1, rows, width - rows);
+      raise(from + rows, right.amax([0]));
+      lists.add(right, from + rows, from, true);
+    },
+    options,
+  );
+  const { neighbours } = lists;
+  if (neighbours !== undefined) return { ...neighbours, largest };
+  // Distances that are no numbers, or infinite, are in no list.
+  const clamped = { ...options, visit: (block: Tensor): void => void block.clamp_min_(0) };
+  return { ...nearestRows(features, features, k, metric, clamped), largest };
+}
+
+/** Of each row the nearest so far, nearest first. Columns must come in ascending order, so that equal ones are by number. */
+class NearestLists {
+  readonly #k: number;
+  readonly #indices: Int32Array;
+  readonly #distances: Float32Array;
+  /** The `k`th distance of each row: what is not nearer is of no use. */
+  readonly #limits: Float32Array;
+
+  constructor(n: number, k: number) {
+    this.#k = k;
+    this.#indices = new Int32Array(n * k);
+    this.#distances = new Float32Array(n * k).fill(Infinity);
+    this.#limits = new Float32Array(n).fill(Infinity);
+  }
+
+  /** All lists, if all are full. */
+  get neighbours(): Neighbours | undefined {
+    if (this.#limits.some((limit) => limit === Infinity)) return undefined;
+    return { k: this.#k, indices: this.#indices, distances: this.#distances };
+  }
+
+  /**
+   * @param block [rows, columns] of the rows from `row` on to those from `column` on; [columns, rows] if `turned`
+   */
+  add(block: Tensor, row: number, column: number, turned = false): void {
+    const [height, width] = block.shape;
+    const limits = this.#limits.subarray(row, row + (turned ? width : height));
+    if (limits.some((limit) => limit === Infinity)) {
+      this.#addSmallest(turned ? block.t().contiguous() : block, row, column);
+      return;
+    }
+    const bounds = torch.tensor(limits, { device: block.device });
+    const places = block
+      .lt(turned ? bounds : bounds.unsqueeze(1))
+      .flatten()
+      .nonzero()
+      .flatten();
+    const distances = block.take(places).toTypedArray() as Float32Array;
+    (places.double().toTypedArray() as Float64Array).forEach((place, i) => {
+      const y = Math.floor(place / width);
+      const x = place - y * width;
+      if (turned) this.#insert(row + x, column + y, distances[i]);
+      else this.#insert(row + y, column + x, distances[i]);
+    });
+  }
+
+  #addSmallest(block: Tensor, row: number, column: number): void {
+    const found = smallest(block, Math.min(this.#k, block.shape[1]));
+    found.indices.forEach((c, i) => {
+      this.#insert(row + Math.floor(i / found.k), column + c, found.distances[i]);
+    });
+  }
+
+  #insert(row: number, column: number, distance: number): void {
+    if (!(distance < this.#limits[row])) return;
+    const first = row * this.#k;
+    let at = first + this.#k - 1;
+    for (; at > first && this.#distances[at - 1] > distance; at--) {
+      this.#distances[at] = this.#distances[at - 1];
+      this.#indices[at] = this.#indices[at - 1];
+    }
+    this.#distances[at] = distance;
+    this.#indices[at] = column;
+    this.#limits[row] = this.#distances[first + this.#k - 1];
+  }
+}
