@@ -69,8 +69,13 @@ async function ofDataset(cfg: Config, name: string, split: Split): Promise<Image
   }
   const { images, trials, cameras } = dataset.testSet();
   const some = split === 'test' ? images : dataset[split];
+  const shown = some.map((item) => ({
+    ...item,
+    pid: dataset.identityName(item),
+    camid: dataset.cameraName(item),
+  }));
   return withNumbers(
-    { ...labelled(some, cameras), ...(split === 'test' && { protocol: { trials, cameras } }) },
+    { ...labelled(shown, cameras), ...(split === 'test' && { protocol: { trials, cameras } }) },
     some.map((item) => dataset.trainingCamera(item)),
   );
 }

@@ -8,6 +8,7 @@ import { checkCameras, withTrainingCameras } from './cameras.js';
 import { withTrainingClasses } from './classes.js';
 import { CommDataset } from './dataset.js';
 import { type ImageItem, openDataset, ownOptions, type TestSet } from './datasets/index.js';
+import type { Label } from './labels.js';
 import { DataLoader } from './loader.js';
 import { buildSampler } from './samplers/build.js';
 import { InferenceSampler } from './samplers/index.js';
@@ -124,6 +125,8 @@ export interface TestLoader {
   numQuery: number;
   /** Which pictures are looked up in which, for `new ReidEvaluator(protocol)`. */
   protocol: Pick<TestSet, 'trials' | 'cameras'>;
+  /** What cameras are called, by the numbers that the loader gives. */
+  cameraName: (camera: number) => Label;
 }
 
 /**
@@ -146,5 +149,11 @@ export function buildReidTestLoader(cfg: Config, name: string, options: TestLoad
     skipBroken: cfg.DATALOADER.SKIP_BROKEN,
     device,
   });
-  return { loader, numQuery: trials[0].query.length, protocol: { trials, cameras } };
+  const cameraNames = new Map(dataset.items.map(({ camid }, i) => [camid, source.cameraName(images[i])]));
+  return {
+    loader,
+    numQuery: trials[0].query.length,
+    protocol: { trials, cameras },
+    cameraName: (camera) => cameraNames.get(camera) ?? camera,
+  };
 }

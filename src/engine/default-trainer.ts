@@ -358,9 +358,9 @@ export class DefaultTrainer extends TrainerBase {
   }
 
   static buildEvaluator(cfg: Config, datasetName: string): TestSet {
-    const { loader, protocol } = this.buildTestLoader(cfg, datasetName);
+    const { loader, protocol, cameraName } = this.buildTestLoader(cfg, datasetName);
     const imageName = (index: number): string => loader.dataset.items[index].imgPath;
-    return { loader, evaluator: buildEvaluator(cfg, { protocol, imageName }) };
+    return { loader, evaluator: buildEvaluator(cfg, { protocol, imageName, cameraName }) };
   }
 
   /** Evaluates a model on each of DATASETS.TESTS: see `evaluateOnTests`. */

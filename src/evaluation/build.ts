@@ -1,4 +1,5 @@
 import type { Config } from '../config/index.js';
+import type { Label } from '../data/labels.js';
 import { Registry } from '../registry.js';
 import { ClasEvaluator } from './clas-evaluator.js';
 import { checkEvaluatorOptions, type ReidEvaluatorOptions } from './options.js';
@@ -10,6 +11,8 @@ export interface TestFacts {
   protocol: number | TestProtocol;
   /** What images are called in messages, by their position. */
   imageName?: (index: number) => string;
+  /** What cameras are called, by their numbers. */
+  cameraName?: (camera: number) => Label;
 }
 
 /** A way of evaluating (TEST.EVALUATOR). */
@@ -28,7 +31,7 @@ export const EVALUATOR_REGISTRY = new Registry<EvaluatorKind>('evaluator');
 
 EVALUATOR_REGISTRY.register('ReidEvaluator', {
   check: (cfg) => checkEvaluatorOptions(evaluatorOptions(cfg)),
-  build: (cfg, { protocol, imageName }) => buildReidEvaluator(cfg, protocol, { imageName }),
+  build: (cfg, { protocol, ...names }) => buildReidEvaluator(cfg, protocol, names),
   mode: ({ TEST }) => {
     const { AQE, RERANK, METRIC } = TEST;
     const jaccard = METRIC === 'jaccard';

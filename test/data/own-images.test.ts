@@ -303,7 +303,8 @@ test('the loaders take them by name, with DATASETS.OWN in effect', async (t) => 
   assert.deepEqual(batch?.images.shape, [2, 3, 8, 4]);
   batch?.dispose();
   await train.close();
-  const { loader, numQuery, protocol } = buildReidTestLoader(cfg, `folder:${root}`, quiet);
+  const { loader, numQuery, protocol, cameraName } = buildReidTestLoader(cfg, `folder:${root}`, quiet);
   assert.deepEqual([loader.dataset.length, numQuery, protocol.cameras], [6, 6, true]);
+  assert.deepEqual([0, 1, 2].map(cameraName), ['1', '2', 2]);
   await loader.close();
 });

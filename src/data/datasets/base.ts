@@ -116,6 +116,16 @@ export abstract class ImageDataset {
     return { images, trials: [trial], cameras: true };
   }
 
+  /** What the identity of a test picture is called by people: the number that it has, unless the data have names. */
+  identityName({ pid }: ImageItem): Label {
+    return pid;
+  }
+
+  /** What the camera of a test picture is called, likewise. */
+  cameraName({ camid }: ImageItem): Label {
+    return camid;
+  }
+
   /** What the camera of a test picture is called in training sets. */
   trainingCamera(item: ImageItem): Label {
     return this.named(item).camid;

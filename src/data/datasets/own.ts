@@ -115,13 +115,20 @@ export abstract class OwnDataset extends ImageDataset {
     return this.#test;
   }
 
+  override identityName({ pid }: ImageItem): Label {
+    return this.#testIdentities[Number(pid)];
+  }
+
+  override cameraName({ camid }: ImageItem): Label {
+    return this.#testCameras[Number(camid)] || UNKNOWN_CAMERA;
+  }
+
   override trainingCamera(item: ImageItem): Label {
-    const camid = this.#testCameras[Number(item.camid)] || UNKNOWN_CAMERA;
-    return this.named({ ...item, camid }).camid;
+    return this.named({ ...item, camid: this.cameraName(item) }).camid;
   }
 
   override trainingIdentity(item: ImageItem): Label {
-    return this.named({ ...item, pid: this.#testIdentities[Number(item.pid)] }).pid;
+    return this.named({ ...item, pid: this.identityName(item) }).pid;
   }
 
   override showTest(): string {
