@@ -92,4 +92,19 @@ describe('training by several processes', () => {
     );
     assert.match(errors, /OUTPUT_DIR \(.*\) must be a folder that all ranks share/);
   });
+
+  it('stopped in mid-epoch and resumed, each rank sees the pictures that it would have seen', async () => {
+    const [whole, resumed] = [
+      await runs.weights('whole'),
+      await runs.train('stopped', 2, [], { RESUME: '1' }),
+    ];
+    assert.deepEqual(
+      resumed.map(({ iter, outcome, losses }) => [iter, outcome, losses.length]),
+      [
+        [12, 'finished', 6],
+        [12, 'finished', 6],
+      ],
+    );
+    assert.deepEqual(await runs.weights('stopped'), whole);
+  });
 });
