@@ -58,7 +58,37 @@ def train(case):
     }
 
 
+def hooked():
+    """What hooks of modules and tensors see, and change, within a data-parallel step; in the order of their calls."""
+    net = Net()
+    with torch.no_grad():
+        for i, p in enumerate(net.parameters()):
+            p.copy_(numbers(p.shape, i + 100 * rank))
+    ddp = DDP(net, bucket_cap_mb=0.0005)
+    seen = []
+
+    def put(name, value):
+        seen.append([name, value.detach().flatten().tolist()])
+
+    net.fc1.register_forward_pre_hook(lambda m, a: put('fc1 input', a[0]))
+    net.fc2.register_forward_hook(lambda m, a, o: put('fc2 output', o))
+    def backward(module, grad_input, grad_output):
+        put('fc2 gradInput', grad_input[0])
+        put('fc2 gradOutput', grad_output[0])
+
+    net.fc2.register_full_backward_hook(backward)
+    net.bn.register_forward_hook(lambda m, a, o: o.register_hook(lambda g: put('bn gradOutput', g)) and None)
+    net.a.register_full_backward_hook(lambda m, gi, go: (gi[0] * 2,))
+    # A parameter's hook sees the process's own gradient, and so do those that change it: the mean comes after.
+    net.fc1.weight.register_hook(lambda g: put('fc1 weight', g))
+    net.a.bias.register_hook(lambda g: g * 3)
+    for step in range(2):
+        ddp(numbers((3, 6), 7 * step + 3 * rank), True).pow(2).mean().backward()
+    return {'seen': seen, 'grads': [p.grad.flatten().tolist() for p in net.parameters()]}
+
+
 results = {case: train(case) for case in ('plain', 'unused', 'accumulate')}
+results['hooked'] = hooked()
 with open(f"{os.environ['RESULTS']}.{rank}", 'w') as file:
     json.dump(results, file)
 dist.barrier()

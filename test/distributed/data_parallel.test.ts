@@ -10,6 +10,11 @@ interface Training {
   grads: (number[] | null)[];
   state: number[][];
 }
+/** What hooks saw, in order, and the gradients in the end. */
+interface Hooked {
+  seen: [string, number[]][];
+  grads: number[][];
+}
 type Trainings = Record<string, Training>;
 interface Report {
   results: Trainings;
@@ -38,6 +43,27 @@ describe('DistributedDataParallel, two processes', () => {
         assert.deepEqual(reports[rank]!.results[name], expected, `${name}, rank ${rank}`);
       }
     }
+  });
+
+  it('lets hooks of modules and tensors see each process’s own values, as Python’s do', () => {
+    const [first, second] = reports.map(({ results }) => results.hooked as unknown as Hooked);
+    const step = [
+      'fc1 input',
+      'fc2 output',
+      'fc2 gradInput',
+      'fc2 gradOutput',
+      'bn gradOutput',
+      'fc1 weight',
+    ];
+    for (const { seen } of [first!, second!]) {
+      assert.deepEqual(
+        seen.map(([name]) => name),
+        [...step, ...step],
+      );
+    }
+    // Own gradients before the mean, the same mean after it. Values are compared with Python's above.
+    assert.notDeepEqual(first!.seen[5], second!.seen[5]);
+    assert.deepEqual(first!.grads, second!.grads);
   });
 
   it('leaves all processes with the same parameters', () => {

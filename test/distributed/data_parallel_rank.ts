@@ -67,6 +67,33 @@ function train(which: string): unknown {
   return { grads, state: [...net.stateDict().values()].map(flat) };
 }
 
+/** What hooks of modules and tensors see, and change, within a data-parallel step; in the order of their calls. */
+function hooked(): unknown {
+  const net = newNet();
+  const ddp = new dist.DistributedDataParallel(net, { bucketCapMb: 0.0005 });
+  const seen: [string, number[]][] = [];
+  const put = (name: string, value: torch.Tensor): void => void seen.push([name, flat(value.detach())]);
+  net.fc1.registerForwardPreHook((_, [x]) => put('fc1 input', x));
+  net.fc2.registerForwardHook((_, __, y) => put('fc2 output', y));
+  net.fc2.registerFullBackwardHook((_, [gradInput], [gradOutput]) => {
+    put('fc2 gradInput', gradInput!);
+    put('fc2 gradOutput', gradOutput!);
+  });
+  net.bn.registerForwardHook((_, __, y) => void y.registerHook((grad) => put('bn gradOutput', grad)));
+  net.a.registerFullBackwardHook((_, [gradInput]) => [gradInput!.mul(2)]);
+  net.fc1.weight.registerHook((grad) => put('fc1 weight', grad));
+  net.a.bias!.registerHook((grad) => grad.mul(3));
+  for (let step = 0; step < 2; step++) {
+    ddp
+      .call(numbers([3, 6], 7 * step + 3 * rank), true)
+      .pow(2)
+      .mean()
+      .backward();
+  }
+  ddp.close();
+  return { seen, grads: [...net.parameters()].map(({ grad }) => grad && flat(grad)) };
+}
+
 /** Freezing after construction: what is frozen is left alone, what is unfrozen is averaged again. */
 function freeze(): unknown {
   const net = newNet();
@@ -120,6 +147,9 @@ try {
   refused = (error as Error).message;
 }
 const cases = ['plain', 'unused', 'accumulate'];
-const results = Object.fromEntries(cases.map((which) => [which, train(which)]));
+const results = {
+  ...Object.fromEntries(cases.map((which) => [which, train(which)])),
+  hooked: hooked(),
+};
 await report({ results, frozen: freeze(), syncBn: syncBatchNorm(), refused });
 await dist.destroyProcessGroup();

@@ -38,8 +38,9 @@ function netAndImages(): [Net, Tensor] {
 }
 
 const PROGRAM = `
-import json, torch
+import json, sys, torch
 from torch import nn
+autocast = json.load(sys.stdin)
 torch.set_num_threads(1)
 class Net(nn.Module):
     def __init__(self):
@@ -58,7 +59,7 @@ net = Net()
 x = torch.linspace(-1, 1, 36).view(2, 2, 3, 3).sin()
 seen = []
 def put(name, value):
-    seen.append([name, value.detach().flatten().tolist()])
+    seen.append([name, value.detach().flatten().tolist(), str(value.dtype)])
 calls = {}
 def watch(name, m):
     def before(m, args):
@@ -86,23 +87,26 @@ full('mix', net.mix)
 full('shared', net.shared)
 net.bn.weight.register_hook(lambda g: put('bn/gradParameters weight/0', g))
 net.shared.weight.register_hook(lambda g: put('shared/gradParameters weight/0', g))
-net(x).square().sum().backward()
+with torch.autocast('cpu', dtype=torch.bfloat16, enabled=autocast):
+    out = net(x)
+out.square().sum().backward()
 print(json.dumps(seen))
 `;
 
 const flat = (x: Tensor): number[] => x.reshape([-1]).tolist() as number[];
 
-test('inputs, outputs and gradients are what the hooks of PyTorch see, in the same order', (t) => {
-  if (!pythonTorch()) return t.skip(pythonTorchMissing);
-  const expected = runPython<[string, number[]][]>(PROGRAM);
+/** Compares all that is captured with what Python's hooks see; returns it with the types of the values. */
+function compareWithPython(autocast: boolean): { name: string; dtype: string }[] {
+  const expected = runPython<[string, number[], string][]>(PROGRAM, autocast);
   const [net, x] = netAndImages();
   using capture = new nn.Capture(net, { layers: '*', what: nn.CAPTURE_KINDS });
   assert.deepEqual(capture.layers, ['conv', 'bn', 'relu', 'mix', 'shared']);
   capture.attach();
-  net.call(x).square().sum().backward();
+  const out = torch.autocast('cpu', { dtype: torch.bfloat16, enabled: autocast }, () => net.call(x));
+  out.square().sum().backward();
   const seen = capture.take().map(({ layer, what, part, call, value }) => {
     const place = what === 'gradParameters' ? ` ${part}` : '';
-    return [`${layer}/${what}${place}/${call}`, flat(value)] as const;
+    return [`${layer}/${what}${place}/${call}`, flat(value), String(value.dtype)] as const;
   });
   const compare = (wanted: (name: string) => boolean, ordered: boolean): void => {
     const [here, there] = [seen, expected].map((list) => list.filter(([name]) => wanted(name)));
@@ -112,11 +116,12 @@ test('inputs, outputs and gradients are what the hooks of PyTorch see, in the sa
         there!.map(([name]) => name),
       );
     }
-    const ours = new Map(here!.map(([name, values]) => [name, values]));
+    const ours = new Map(here!.map(([name, ...rest]) => [name, rest]));
     assert.ok(there!.length > 4);
-    for (const [name, values] of there!) {
-      const mine = ours.get(name);
-      assert.ok(mine, `${name} was not captured`);
+    for (const [name, values, dtype] of there!) {
+      assert.ok(ours.has(name), `${name} was not captured`);
+      const [mine, type] = ours.get(name)!;
+      assert.equal(type, dtype, name);
       values.forEach((value, i) => {
         assert.ok(
           Math.abs(value - mine[i]!) <= 1e-6 * (1 + Math.abs(value)),
@@ -131,6 +136,21 @@ test('inputs, outputs and gradients are what the hooks of PyTorch see, in the sa
   // The image needs no gradient; the first convolution's other neighbours have one.
   assert.ok(!seen.some(([name]) => name.startsWith('conv/gradInput')));
   assert.ok(seen.some(([name]) => name.startsWith('bn/gradInput')));
+  return seen.map(([name, , dtype]) => ({ name, dtype }));
+}
+
+test('inputs, outputs and gradients are what the hooks of PyTorch see, in the same order', (t) => {
+  if (!pythonTorch()) return t.skip(pythonTorchMissing);
+  compareWithPython(false);
+});
+
+test('under autocast too, in the types of PyTorch', (t) => {
+  if (!pythonTorch()) return t.skip(pythonTorchMissing);
+  const seen = compareWithPython(true);
+  const typeOf = (wanted: string): string => seen.find(({ name }) => name === wanted)!.dtype;
+  assert.equal(typeOf('mix/output/0'), 'torch.bfloat16');
+  assert.equal(typeOf('mix/gradOutput/0'), 'torch.bfloat16');
+  assert.equal(typeOf('shared/gradParameters weight/0'), 'torch.float32');
 });
 
 test('nothing of the computation changes, and nothing is seen once it is detached', () => {

@@ -128,6 +128,29 @@ const scenarios: Record<string, () => unknown[]> = {
     m.call(x).sum().backward();
     return log;
   },
+  removedDuringCall() {
+    const log: unknown[] = [];
+    const x = torch.ones([2]).requiresGrad_();
+    const [forward, pre, backward] = [new Scale(), new Scale(), new Scale()];
+    const handles: torch.HookHandle[] = [];
+    const both = (name: string) => () => {
+      log.push(name);
+      for (const handle of handles.splice(0)) handle.remove();
+    };
+    const only = (name: string) => () => void log.push(name);
+    handles.push(forward.registerForwardHook(both('f1')), forward.registerForwardHook(only('f2')));
+    forward.registerForwardHook(only('f3'));
+    forward.call(forward.call(x));
+    handles.push(pre.registerForwardPreHook(both('p1')), pre.registerForwardPreHook(only('p2')));
+    pre.call(pre.call(x));
+    handles.push(
+      backward.registerFullBackwardHook(both('b1')),
+      backward.registerFullBackwardHook(only('b2')),
+    );
+    backward.call(x).sum().backward();
+    backward.call(x).sum().backward();
+    return log;
+  },
   inplaceAfter() {
     const m = new Scale();
     const log: unknown[] = [];
@@ -294,6 +317,28 @@ def addedByPreHook():
     log.append('again')
     m(x).sum().backward()
     return log
+def removedDuringCall():
+    log = []
+    x = leaf(2)
+    forward, pre, backward = Scale(), Scale(), Scale()
+    handles = []
+    def both(name):
+        def hook(*_):
+            log.append(name)
+            while handles:
+                handles.pop().remove()
+        return hook
+    def only(name):
+        return lambda *_: log.append(name)
+    handles.extend([forward.register_forward_hook(both('f1')), forward.register_forward_hook(only('f2'))])
+    forward.register_forward_hook(only('f3'))
+    forward(forward(x))
+    handles.extend([pre.register_forward_pre_hook(both('p1')), pre.register_forward_pre_hook(only('p2'))])
+    pre(pre(x))
+    handles.extend([backward.register_full_backward_hook(both('b1')), backward.register_full_backward_hook(only('b2'))])
+    backward(x).sum().backward()
+    backward(x).sum().backward()
+    return log
 def inplaceAfter():
     log = []
     def attempt(f):
@@ -338,7 +383,7 @@ def wrongCounts():
     attempt(c, 'where no input requires gradient', torch.ones(2))
     return log
 names = ['order', 'replace', 'several', 'noInputGrad', 'twice', 'removedAfterForward', 'addedByPreHook',
-         'inplaceAfter', 'nested', 'wrongCounts']
+         'removedDuringCall', 'inplaceAfter', 'nested', 'wrongCounts']
 print(json.dumps({n: globals()[n]() for n in names}))
 `;
 
@@ -368,6 +413,7 @@ const expected: Record<string, unknown[]> = {
   twice: [[4], [2], [8], [4], 8, 8],
   removedAfterForward: ['still', true],
   addedByPreHook: ['post', 'again', 'post', 'backward'],
+  removedDuringCall: ['f1', 'f2', 'f3', 'f3', 'p1', 'p2', 'b1', 'b2'],
   inplaceAfter: [true, true],
   nested: ['f 0', 'f 1', 'f ', 'p ', 'p 1', 'b 1', 4, 'p 0', 'b 0', 8, 'b ', 8],
   wrongCounts: [true, true, true],
@@ -392,15 +438,13 @@ test('hooks: Python sees the same', (t) => {
   assert.deepEqual(runPython(PROGRAM, null), expected);
 });
 
-test('hooks: removal during a call', () => {
+test('hooks: removal by the hook itself, and at the end of a block', () => {
   const m = new Scale();
   const log: string[] = [];
   const first = m.registerForwardHook(() => {
     log.push('first');
     first.remove();
-    second.remove();
   });
-  const second = m.registerForwardHook(() => void log.push('second'));
   m.registerForwardHook(() => void log.push('third'));
   const x = torch.ones([1]).requiresGrad_();
   m.call(x);

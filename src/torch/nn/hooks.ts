@@ -37,19 +37,20 @@ export type BackwardHook<M> = {
 type AnyHook = (...args: never[]) => unknown;
 interface Entry<F> {
   readonly fn: F;
-  active: boolean;
 }
 
-/** An ordered list of hooks. It is replaced, never changed, so that a running loop over it stays valid. */
+/**
+ * An ordered list of hooks. It is replaced, never changed: as in PyTorch, a call runs those that were registered when
+ * it came to them, and one that is removed meanwhile once more.
+ */
 export class HookList<F extends AnyHook> {
   entries: readonly Entry<F>[] = [];
 
   add(fn: F, { prepend = false }: HookOptions = {}): HookHandle {
     if (typeof fn !== 'function') throw new TypeError(`a hook must be a function, got ${typeof fn}`);
-    const entry: Entry<F> = { fn, active: true };
+    const entry: Entry<F> = { fn };
     this.entries = prepend ? [entry, ...this.entries] : [...this.entries, entry];
     const remove = (): void => {
-      entry.active = false;
       this.entries = this.entries.filter((e) => e !== entry);
     };
     return { remove, [Symbol.dispose]: remove };
@@ -83,7 +84,6 @@ export class ModuleHooks {
     const backward = this.backward.entries;
     const backwardPre = this.backwardPre.entries;
     for (const hook of this.forwardPre.entries) {
-      if (!hook.active) continue;
       const replaced = hook.fn(module, args);
       if (replaced !== undefined && replaced !== null) args = Array.isArray(replaced) ? replaced : [replaced];
     }
@@ -94,7 +94,6 @@ export class ModuleHooks {
     }
     let output = forward(args);
     for (const hook of this.forward.entries) {
-      if (!hook.active) continue;
       const replaced = hook.fn(module, args, output);
       if (replaced !== undefined && replaced !== null) output = replaced;
     }
