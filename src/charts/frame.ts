@@ -16,7 +16,7 @@ export const COLOURS: readonly string[] = [
 /** What every chart has. */
 export interface ChartOptions {
   title?: string;
-  /** Pixels; default 640 × 400. */
+  /** Pixels; default 640 × 400. A legend of many rows makes it higher. */
   width?: number;
   height?: number;
 }
@@ -24,7 +24,8 @@ export interface ChartOptions {
 export interface LegendEntry {
   name: string;
   colour: string;
-  dashed?: boolean;
+  /** Lengths of dashes and gaps in pixels, as SVG's `stroke-dasharray`; default unbroken. */
+  dash?: string | undefined;
 }
 
 export interface Box {
@@ -46,9 +47,11 @@ const MAJOR = '#dddddd';
 const MINOR = '#f0f0f0';
 const ROW = 18;
 const SWATCH = 24;
+/** A long legend makes a picture higher, not its plot lower than this. */
+const LEAST_PLOT = 200;
 
 export function layOut(options: ChartOptions, entries: readonly LegendEntry[]): Layout {
-  const { width = 640, height = 400 } = options;
+  const { width = 640 } = options;
   const [left, right] = [64, width - 20];
   let y = options.title ? 40 : 18;
   const legend: Layout['legend'] = [];
@@ -64,7 +67,8 @@ export function layOut(options: ChartOptions, entries: readonly LegendEntry[]): 
     x += needed;
   }
   const top = entries.length > 0 ? y + ROW : y;
-  return { width, height, legend, box: { left, top, right, bottom: Math.max(top + 40, height - 48) } };
+  const bottom = Math.max((options.height ?? 400) - 48, top + LEAST_PLOT);
+  return { width, height: bottom + 48, legend, box: { left, top, right, bottom } };
 }
 
 /** The whole chart: title, legend, axes with grid, and `marks`, which are clipped at the plot's edge. */
@@ -98,7 +102,7 @@ export function drawFrame(
     const stroke = {
       stroke: entry.colour,
       'stroke-width': 3,
-      'stroke-dasharray': entry.dashed ? '5 3' : undefined,
+      'stroke-dasharray': entry.dash,
     };
     const line = element('line', { x1: at, x2: at + SWATCH - 6, y1: row - 4, y2: row - 4, ...stroke });
     return line + textAt(at + SWATCH, row, entry.name);

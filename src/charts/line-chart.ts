@@ -1,5 +1,5 @@
 import { line } from 'd3-shape';
-import { type ChartOptions, COLOURS, drawFrame, layOut } from './frame.js';
+import { type ChartOptions, COLOURS, drawFrame, type LegendEntry, layOut } from './frame.js';
 import { type Axis, extent, makeScale, type Scale } from './scale.js';
 import { element, escapeText } from './svg.js';
 
@@ -8,13 +8,16 @@ export interface Series {
   x: ArrayLike<number>;
   /** As many as `x`. The line has a gap where a value is not a number or, on a logarithmic axis, not positive. */
   y: ArrayLike<number>;
-  dashed?: boolean;
+  /** As SVG's `stroke-dasharray`; default unbroken. */
+  dash?: string | undefined;
   /** CSS colour; default the next of {@link COLOURS}. */
   colour?: string;
 }
 
 export interface LineChart extends ChartOptions {
   series: readonly Series[];
+  /** Default: an entry for each series. */
+  legend?: readonly LegendEntry[] | undefined;
   x?: Axis;
   y?: Axis;
 }
@@ -34,7 +37,7 @@ export function lineChart(chart: LineChart): string {
     throw new RangeError(`chart: '${one.name}' has ${one.x.length} x for ${one.y.length} y`);
   }
   const drawn = series.map((one, i) => ({ ...one, colour: one.colour ?? COLOURS[i % COLOURS.length] }));
-  const layout = layOut(chart, drawn);
+  const layout = layOut(chart, chart.legend ?? drawn);
   const { left, right, top, bottom } = layout.box;
   const xs = extent(
     series.map((one) => one.x),
@@ -46,15 +49,14 @@ export function lineChart(chart: LineChart): string {
   );
   const xScale = makeScale(x.domain || !xs || x.log ? x : { ...x, domain: exact(xs) }, xs, [left, right]);
   const yScale = makeScale(y, ys, [bottom, top]);
-  const marks = drawn.map(({ name, colour, dashed, ...one }) => {
+  const marks = drawn.map(({ name, colour, dash, ...one }) => {
     const attributes = { fill: 'none', stroke: colour, 'stroke-width': 2, 'stroke-linejoin': 'round' };
     const hint = element('title', {}, escapeText(name));
     const pieces = unbroken(one, xScale, yScale).map(thin);
     const dots = pieces
       .filter((points) => points.length === 1)
-      .map(([[cx, cy]]) => element('circle', { cx, cy, r: 3, fill: colour }));
+      .map(([[cx, cy]]) => element('circle', { cx, cy, r: 3, fill: colour }, hint));
     const lines = pieces.filter((points) => points.length > 1);
-    const dash = dashed ? '5 3' : undefined;
     const d = lines.map((points) => line().digits(2)(points)).join('');
     return [d ? element('path', { d, ...attributes, 'stroke-dasharray': dash }, hint) : '', ...dots].join('');
   });

@@ -40,7 +40,8 @@ export function extent(lists: Iterable<ArrayLike<number>>, log = false): [number
 function spread([low, high]: readonly [number, number], log: boolean): [number, number] {
   if (low !== high) return [low, high];
   if (log) return [low / 2, low * 2];
-  const room = low === 0 ? 1 : Math.abs(low) / 2;
+  if (low === 0) return [0, 1];
+  const room = Math.abs(low) / 2;
   return [low - room, low + room];
 }
 

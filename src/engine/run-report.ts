@@ -1,6 +1,6 @@
 import { readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
-import { type Axis, escapeText, lineChart, type Series } from '../charts/index.js';
+import { type Axis, COLOURS, escapeText, type LineChart, lineChart } from '../charts/index.js';
 import { formatShort } from './format.js';
 
 /** What a run wrote to its metrics.json. */
@@ -92,17 +92,30 @@ const KINDS: readonly Kind[] = [
 
 /** Captured values and those of health hooks: one chart for each kind of figure. */
 function groupOf(name: string): Kind | undefined {
-  const parts = /^(capture|health)\/(.+)$/.exec(name);
-  if (!parts) return undefined;
-  const figure = parts[1] === 'health' ? parts[2].split('/')[0] : name.slice(name.lastIndexOf('/') + 1);
+  const [origin, ...rest] = name.split('/');
+  if (rest.length < 2) return undefined;
+  if (origin === 'health') {
+    const [figure] = rest;
+    return {
+      id: `health_${figure}`,
+      title: `Health: ${figure.replace('_', ' ')}`,
+      y: { log: figure === 'grad_norm' || figure === 'update_ratio' },
+      has: (other) => other.startsWith(`health/${figure}/`),
+    };
+  }
+  if (origin !== 'capture') return undefined;
+  // capture/<layer>/<what>/<reduction>; what and where are of another size each.
+  const [what, reduction] = rest.slice(-2);
   return {
-    id: `${parts[1]}_${figure}`,
-    title: parts[1] === 'health' ? `Health: ${figure.replace('_', ' ')}` : `Captured: ${figure}`,
-    has: (other) =>
-      other.startsWith(`${parts[1]}/`) &&
-      (parts[1] === 'health' ? other.split('/')[1] === figure : other.endsWith(`/${figure}`)),
+    id: `capture_${what}_${reduction}`.replace(/[^\w-]/g, '_'),
+    title: `Captured: ${reduction} of ${what}`,
+    y: { log: reduction === 'norm' },
+    has: (other) => other.startsWith('capture/') && other.endsWith(`/${what}/${reduction}`),
   };
 }
+
+/** How lines of several runs are told apart, where colours tell what they show. */
+const DASHES = [undefined, '6 3', '2 2', '10 3 2 3'];
 
 /** The charts that there are values for: losses, learning rate, results, accuracy, time, health, captured values. */
 export function runCharts(runs: readonly RunMetrics[]): RunChart[] {
@@ -113,19 +126,38 @@ export function runCharts(runs: readonly RunMetrics[]): RunChart[] {
     if (group) groups.set(group.id, group);
   }
   return [...KINDS, ...groups.values()].flatMap(({ id, title, y, has }) => {
-    const series = runs.flatMap((run) =>
-      names
-        .filter((name) => has(name) && run.scalars.has(name))
-        .map((name) => seriesOf(run, name, runs.length > 1)),
-    );
-    if (series.length === 0) return [];
-    return [{ id, title, svg: lineChart({ title, series, x: { label: 'iteration' }, y }) }];
+    const shown = names.filter(has);
+    if (shown.length === 0) return [];
+    return [{ id, title, svg: lineChart({ title, ...linesOf(runs, shown), x: { label: 'iteration' }, y }) }];
   });
 }
 
-function seriesOf({ name: run, scalars }: RunMetrics, name: string, several: boolean): Series {
-  const short = name.replace(/^(capture|health\/[^/]+)\//, '');
-  return { name: several ? `${run}: ${short}` : short, ...scalars.get(name)! };
+/** Colours tell names apart and dashes runs; of a single name, colours tell runs. */
+function linesOf(
+  runs: readonly RunMetrics[],
+  names: readonly string[],
+): Pick<LineChart, 'series' | 'legend'> {
+  const single = names.length === 1;
+  const style = (run: number, name: number): { colour: string; dash: string | undefined } => ({
+    colour: COLOURS[(single ? run : name) % COLOURS.length],
+    dash: single ? undefined : DASHES[run % DASHES.length],
+  });
+  const short = names.map((name) => name.replace(/^health\/[^/]+\/|^capture\/(.*)\/[^/]+\/[^/]+$/, '$1'));
+  const series = runs.flatMap(({ name: run, scalars }, r) =>
+    names.flatMap((name, n) => {
+      const values = scalars.get(name);
+      const label = runs.length > 1 ? `${run}: ${short[n]}` : short[n];
+      return values ? [{ name: label, ...values, ...style(r, n) }] : [];
+    }),
+  );
+  if (runs.length === 1) return { series };
+  const byRun = runs.map(({ name }, r) => ({
+    name,
+    colour: single ? style(r, 0).colour : '#555555',
+    dash: style(r, 0).dash,
+  }));
+  const byName = single ? [] : short.map((name, n) => ({ name, colour: style(0, n).colour }));
+  return { series, legend: [...byName, ...byRun] };
 }
 
 /** One page with the charts and the last value of what was measured; it needs no other file. */

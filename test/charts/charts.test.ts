@@ -129,6 +129,20 @@ test('nothing to draw, equal values and single points make charts too', async ()
     assert.doesNotMatch(svg, /NaN|Infinity/);
     await pixels(svg);
   }
+  const nothing = lineChart({ series: [{ name: 'a', x: [1, 2], y: [0, 0] }] });
+  assert.doesNotMatch(nothing, /[-−]1\.0</, 'zeros are at the bottom');
+});
+
+test('a long legend makes a chart higher and leaves the plot its room', () => {
+  const series = (count: number) =>
+    Array.from({ length: count }, (_, i) => ({ name: `a long name of a line ${i}`, x: [0, 1], y: [0, i] }));
+  const heightOf = (svg: string): number => Number(/ height="(\d+)"/.exec(svg)![1]);
+  const plotOf = (svg: string): number =>
+    Number(/<svg x="\d+" y="\d+" width="\d+" height="(\d+)"/.exec(svg)![1]);
+  const [few, many] = [lineChart({ series: series(2) }), lineChart({ series: series(40) })];
+  assert.equal(heightOf(few), 400);
+  assert.equal(plotOf(many), 200);
+  assert.ok(heightOf(many) > 500);
 });
 
 test('numbers that do not fit are refused', () => {

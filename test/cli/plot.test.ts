@@ -66,8 +66,44 @@ test('charts hold what belongs together, by run', () =>
     for (const series of ['one: total_loss', 'one: loss_cls', 'two: total_loss']) {
       assert.ok(losses!.svg.includes(series), series);
     }
+    // Of several runs colours tell what is shown and dashes which run; of one figure alone, colours tell the run.
+    const strokes = (svg: string, path: string): string[] =>
+      [...svg.matchAll(/<path d="M[^"]*" fill="none" stroke="(#\w+)"[^>]*?(?:stroke-dasharray="([^"]*)")?>/g)]
+        .map(([, colour, dash]) => `${colour} ${dash ?? ''}`)
+        .filter((each) => !each.startsWith(path));
+    const frame = '#444444';
+    assert.deepEqual(strokes(runCharts(runs)[2]!.svg, frame), [
+      '#0072b2 ',
+      '#d55e00 ',
+      '#0072b2 6 3',
+      '#d55e00 6 3',
+    ]);
+    assert.deepEqual(strokes(runCharts(runs)[1]!.svg, frame), ['#0072b2 ', '#d55e00 ']);
+    assert.deepEqual(
+      [...losses!.svg.matchAll(/>(total_loss|loss_cls|one|two)<\/text>/g)].map(([, name]) => name),
+      ['total_loss', 'loss_cls', 'one', 'two'],
+    );
     assert.ok(runCharts(runs.slice(0, 1))[2]!.svg.includes('<title>mAP</title>'));
     assert.ok(!runCharts(runs).some(({ svg }) => svg.includes('eta_seconds')));
+  }));
+
+test('captured values: a chart for each kind of figure, by layer', () =>
+  inFolder((folder) => {
+    const line = {
+      iteration: 0,
+      'capture/backbone.layer1/output/norm': 900,
+      'capture/backbone.layer2/output/norm': 700,
+      'capture/backbone.layer1/gradOutput.1#2/mean': 0.1,
+    };
+    const charts = runCharts([readMetrics(writeRun(folder, 'one', JSON.stringify(line)))]);
+    assert.deepEqual(
+      charts.map(({ id, title }) => [id, title]),
+      [
+        ['capture_output_norm', 'Captured: norm of output'],
+        ['capture_gradOutput_1_2_mean', 'Captured: mean of gradOutput.1#2'],
+      ],
+    );
+    assert.match(charts[0]!.svg, />backbone\.layer1<.*>backbone\.layer2</);
   }));
 
 test('reid-native plot: SVG, PNG, and a page that needs no other file', () =>
