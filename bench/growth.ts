@@ -38,7 +38,7 @@ const charts = [
     title: 'Time',
     series: [
       ...time,
-      { name: 'in proportion', x: sizes, y: sizes.map((n) => n * perImage), dashed: true, colour: '#999999' },
+      { name: 'in proportion', x: sizes, y: sizes.map((n) => n * perImage), dash: '5 3', colour: '#999999' },
     ],
     x,
     y: { label: 'seconds', log: true },
@@ -53,7 +53,7 @@ const charts = [
         name: 'features alone',
         x: sizes,
         y: sizes.map((n) => ((queries + n) * dim * 4) / 2 ** 20),
-        dashed: true,
+        dash: '5 3',
         colour: '#999999',
       },
     ],
