@@ -43,9 +43,9 @@ async function run(names: string[], flags: SearchFlags): Promise<void> {
   await importExtensions(flags.import);
   const { findImages } = await import('../data/index.js');
   const { GalleryIndex, drawTiles, numberedName } = await import('../retrieval/index.js');
-  const paths = findImages(names);
+  const images = findImages(names);
   const index = GalleryIndex.load(flags.index, { metric });
-  const { features } = await embedImages(cfg, { paths }, flags);
+  const { features, paths } = await embedImages(cfg, { paths: images }, flags);
   if (features.shape[1] !== index.dim) {
     throw new Error(
       `${flags.index} holds features of ${index.dim} numbers, but this model makes ${features.shape[1]}: it was made by another`,

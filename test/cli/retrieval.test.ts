@@ -223,6 +223,11 @@ test('SKIP_BROKEN: embed leaves out what cannot be read, and says so', async () 
   assert.deepEqual(paths, [image(1), image(2)]);
   assert.deepEqual(identities, ['id0', 'id2']);
   assert.ok(features.isfinite().all().item());
+  const found = await succeed(
+    ...['search', '--index', at('some.safetensors'), broken, image(2), ...model],
+    ...['--top', '1', '--set', 'DATALOADER.SKIP_BROKEN=True'],
+  );
+  assert.match(found, new RegExp(`^${image(2)}\n {2}-?0\\.0000\t${image(2)}\tid2\n$`));
   const none = await run('embed', broken, ...args.slice(3), '--set', 'DATALOADER.SKIP_BROKEN=True');
   assert.match(none.stderr, /none of the 1 images could be read/);
 });
