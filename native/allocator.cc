@@ -91,7 +91,8 @@ void TuneMalloc() {
     return;
   }
   constexpr int kMegabyte = 1 << 20;
-  mallopt(M_MMAP_THRESHOLD, 256 * kMegabyte);
+  // glibc before 2.35 refuses more than 32 MiB.
+  if (mallopt(M_MMAP_THRESHOLD, 256 * kMegabyte) == 0) mallopt(M_MMAP_THRESHOLD, 32 * kMegabyte);
   mallopt(M_TRIM_THRESHOLD, 512 * kMegabyte);
   tuned = true;
 #endif
