@@ -96,7 +96,7 @@ Napi::Value NewGenerator(const Napi::CallbackInfo& info) {
     if (device.is_cpu()) return AddGenerator(info.Env(), at::detail::createCPUGenerator());
     return AddGenerator(info.Env(), at::globalContext()
                                         .getAcceleratorHooksInterface(device.type())
-                                        .getNewGenerator(device.has_index() ? device.index() : 0));
+                                        .getNewGenerator(device.index()));  // -1 is the current one
   });
 }
 

@@ -6,7 +6,9 @@
 
 #include <ATen/cuda/CUDAContext.h>
 #include <ATen/cuda/CUDAEvent.h>
+#include <ATen/cuda/CUDAGeneratorImpl.h>
 #include <ATen/cuda/CUDAGraph.h>
+#include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAGuard.h>
@@ -40,8 +42,65 @@ Table<at::cuda::CUDAEvent>& Events() {
   thread_local auto* table = new Table<at::cuda::CUDAEvent>;
   return *table;
 }
-Table<at::cuda::CUDAGraph>& Graphs() {
-  thread_local auto* table = new Table<at::cuda::CUDAGraph>;
+
+// Whether a graph cleans up after a recording that failed, as 2.14's does. An older one leaves the allocator
+// and the generator as if it were still recording, and the allocator with a pointer to the graph.
+template <class G>
+struct Peek : G {
+  static consteval bool cleansUp() {
+    return requires(Peek & graph) { graph.capturing_to_pool_; };
+  }
+};
+
+struct Graph {
+  std::unique_ptr<at::cuda::CUDAGraph> graph = std::make_unique<at::cuda::CUDAGraph>();
+  c10::cuda::MempoolId_t pool{0, 0};
+  c10::DeviceIndex device = 0;
+  bool recording = false;
+
+  void begin() {
+    device = c10::cuda::current_device();
+    pool = at::cuda::graph_pool_handle();
+    recording = true;
+    graph->capture_begin(pool);
+  }
+  void end() {
+    graph->capture_end();
+    recording = false;
+  }
+  // After an error of either: as if nothing had been recorded.
+  void abandon() noexcept {
+    if (!recording) return;
+    recording = false;
+    if constexpr (Peek<at::cuda::CUDAGraph>::cleansUp()) {
+      graph.reset();
+    } else {
+      (void)graph.release();
+      Try([&] { c10::cuda::CUDACachingAllocator::endAllocateToPool(device, pool); });
+      Try([&] { c10::cuda::CUDACachingAllocator::releasePool(device, pool); });
+      Try([&] {
+        at::Generator usual = at::cuda::detail::getDefaultCUDAGenerator(device);
+        at::Generator fresh = at::cuda::detail::createCUDAGenerator(device);
+        std::lock_guard lock(usual.mutex());
+        fresh.set_state(usual.get_state());
+        usual.graphsafe_set_state(fresh.graphsafe_get_state());
+      });
+    }
+  }
+
+ private:
+  template <class Body>
+  static void Try(Body&& body) noexcept {
+    try {
+      body();
+    } catch (const std::exception&) {
+      // It was not there to be undone.
+    }
+  }
+};
+
+Table<Graph>& Graphs() {
+  thread_local auto* table = new Table<Graph>;
   return *table;
 }
 
@@ -111,6 +170,7 @@ Napi::Value MemoryInfo(const Napi::CallbackInfo& info) {
 Napi::Value MemoryStats(const Napi::CallbackInfo& info) {
   return Guarded(info.Env(), [&]() -> Napi::Value {
     const Napi::Env env = info.Env();
+    Current()->drain();
     // Sets CUDA up where nothing has: the allocator has no figures before.
     const c10::DeviceIndex device = DeviceIndex(info[0]);
     at::globalContext().lazyInitDevice(c10::DeviceType::CUDA);
@@ -224,20 +284,45 @@ Napi::Value EventElapsed(const Napi::CallbackInfo& info) {
 
 Napi::Value NewGraph(const Napi::CallbackInfo& info) {
   return Guarded(info.Env(), [&]() -> Napi::Value {
-    return Napi::Number::New(info.Env(), Graphs().add(std::make_unique<at::cuda::CUDAGraph>()));
+    return Napi::Number::New(info.Env(), Graphs().add(std::make_unique<Graph>()));
   });
 }
 void FreeGraph(const Napi::CallbackInfo& info) {
   Graphs().items.erase(info[0].As<Napi::Number>().Int32Value());
 }
 void GraphBegin(const Napi::CallbackInfo& info) {
-  Guarded(info.Env(), [&] { Graphs().get(info[0], "Graph").capture_begin(); });
+  Guarded(info.Env(), [&] {
+    Graph& graph = Graphs().get(info[0], "Graph");
+    try {
+      graph.begin();
+    } catch (...) {
+      graph.abandon();
+      throw;
+    }
+  });
 }
 void GraphEnd(const Napi::CallbackInfo& info) {
-  Guarded(info.Env(), [&] { Graphs().get(info[0], "Graph").capture_end(); });
+  Guarded(info.Env(), [&] {
+    Graph& graph = Graphs().get(info[0], "Graph");
+    try {
+      graph.end();
+    } catch (...) {
+      graph.abandon();
+      throw;
+    }
+  });
 }
 void GraphReplay(const Napi::CallbackInfo& info) {
-  Guarded(info.Env(), [&] { Graphs().get(info[0], "Graph").replay(); });
+  Guarded(info.Env(), [&] {
+    Graph& graph = Graphs().get(info[0], "Graph");
+    const c10::cuda::CUDAGuard guard(graph.device);
+    graph.graph->replay();
+  });
+}
+
+bool InUse(c10::DeviceIndex device) {
+  return c10::cuda::CUDACachingAllocator::get()->initialized() &&
+         at::detail::getCUDAHooks().hasPrimaryContext(device);
 }
 
 }  // namespace
@@ -277,6 +362,40 @@ void InitCuda(Napi::Env env, Napi::Object exports) {
   exports.Set("cuda", cuda);
 }
 
+CudaThread CudaThread::OfCaller() {
+  CudaThread result;
+  const c10::DeviceIndex count = c10::cuda::device_count();
+  for (c10::DeviceIndex i = 0; i < count; ++i) {
+    if (!InUse(i)) continue;
+    result.device = c10::cuda::current_device();
+    result.streams.emplace_back(i, c10::cuda::getCurrentCUDAStream(i).id());
+  }
+  return result;
+}
+
+void CudaThread::enter() const {
+  if (device < 0) return;
+  c10::cuda::set_device(static_cast<c10::DeviceIndex>(device));
+  for (const auto& [index, id] : streams) {
+    c10::cuda::setCurrentCUDAStream(
+        CUDAStream::unpack3(id, static_cast<c10::DeviceIndex>(index), c10::DeviceType::CUDA));
+  }
+}
+
+int64_t LiveCudaBytes() noexcept {
+  int64_t bytes = 0;
+  try {
+    if (!c10::cuda::CUDACachingAllocator::get()->initialized()) return 0;
+    const c10::DeviceIndex count = c10::cuda::device_count();
+    for (c10::DeviceIndex i = 0; i < count; ++i) {
+      if (InUse(i)) bytes += c10::cuda::CUDACachingAllocator::getDeviceStats(i).allocated_bytes[0].current;
+    }
+  } catch (const std::exception&) {
+    return 0;  // another allocator, which keeps no figures
+  }
+  return bytes;
+}
+
 }  // namespace rn
 
 #else
@@ -284,6 +403,9 @@ void InitCuda(Napi::Env env, Napi::Object exports) {
 namespace rn {
 
 void InitCuda(Napi::Env, Napi::Object) {}
+CudaThread CudaThread::OfCaller() { return {}; }
+void CudaThread::enter() const {}
+int64_t LiveCudaBytes() noexcept { return 0; }
 
 }  // namespace rn
 

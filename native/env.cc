@@ -63,7 +63,9 @@ void EnvData::drain() {
 
 void EnvData::reportMemory() {
   constexpr int64_t kQuantum = 8 << 20;
-  const int64_t live = LiveCpuBytes();
+  constexpr int kCudaEvery = 16;  // asking the CUDA allocator takes about a microsecond
+  if (++reports_ % kCudaEvery == 0) cudaBytes_ = LiveCudaBytes();
+  const int64_t live = LiveCpuBytes() + cudaBytes_;
   const int64_t change = live - reported_;
   if (change < kQuantum && change > -kQuantum) return;
   reported_ = live;
@@ -133,6 +135,15 @@ void ThrowToJs(napi_env env, const std::string& context, const std::string& sche
     error.ThrowAsJavaScriptException();
   } catch (const TypeError& error) {
     napi_throw_type_error(env, nullptr, (prefix + error.what()).c_str());
+  } catch (const c10::AcceleratorError& error) {
+    if (IsOutOfMemory(error) && Current() != nullptr) {
+      napi_throw_error(env, "ERR_OUT_OF_MEMORY",
+                       (prefix + error.what_without_backtrace() + WhoHoldsMemory(*Current())).c_str());
+      return;
+    }
+    // Devices work behind: who meets an error need not be who made it.
+    const std::string met = context.empty() ? "" : "met by " + context + ", which need not be its cause: ";
+    napi_throw_error(env, "ERR_CUDA", (met + error.what_without_backtrace()).c_str());
   } catch (const c10::Error& error) {
     const bool full = IsOutOfMemory(error) && Current() != nullptr;
     const std::string held = full ? WhoHoldsMemory(*Current()) : "";
@@ -178,6 +189,7 @@ void JsCallback::call(const std::function<void(EnvData&, napi_value)>& body) con
 struct JsThread::Task {
   const std::function<void()>* call;
   at::ThreadLocalState state;  // grad mode and the like, as they are on the calling thread
+  CudaThread cuda;
   std::exception_ptr error;
   bool done = false;
 };
@@ -234,7 +246,7 @@ void JsThread::run(const std::function<void()>& call) {
     call();
     return;
   }
-  Task task{&call, at::ThreadLocalState(), nullptr};
+  Task task{&call, at::ThreadLocalState(), CudaThread::OfCaller(), nullptr};
   std::unique_lock lock(mutex_);
   if (serving_ == 0)
     throw std::runtime_error("a JavaScript hook was reached while JavaScript was not waiting for it");
@@ -251,6 +263,7 @@ void JsThread::runElsewhere(const std::function<void()>& work) {
   const size_t level = serving_;
   if (workers_.size() <= level) workers_.push_back(std::make_unique<Worker>());
   at::ThreadLocalState state;
+  const CudaThread cuda = CudaThread::OfCaller();
   {
     std::lock_guard lock(mutex_);
     ++serving_;
@@ -258,6 +271,7 @@ void JsThread::runElsewhere(const std::function<void()>& work) {
   workers_[level]->start([&] {
     try {
       at::ThreadLocalStateGuard guard(state);
+      cuda.enter();
       at::init_num_threads();  // OpenMP counts by thread: follow what setNumThreads said on the other
       work();
     } catch (...) {
@@ -276,6 +290,7 @@ void JsThread::runElsewhere(const std::function<void()>& work) {
       lock.unlock();
       try {
         at::ThreadLocalStateGuard guard(task->state);
+        const CudaThreadGuard streams(task->cuda);
         (*task->call)();
       } catch (...) {
         task->error = std::current_exception();

@@ -150,6 +150,8 @@ struct EnvData {
   std::vector<double> retiredIds_;
   std::vector<napi_ref> retiredRefs_;
   int64_t reported_ = 0;
+  int64_t cudaBytes_ = 0;
+  unsigned reports_ = 0;
 };
 
 // The environment of the calling JavaScript thread; null on any other thread.

@@ -41,7 +41,8 @@ const defaults = new Map<string, Generator>();
 
 /** The generator that operators use when none is given. */
 export function defaultGenerator(device: DeviceLike = 'cpu'): Generator {
-  const name = String(device);
+  // `cuda` is another device after `setDevice`.
+  const name = String(device) === 'cuda' ? `cuda:${native.cuda?.currentDevice() ?? 0}` : String(device);
   let generator = defaults.get(name);
   if (generator === undefined) {
     generator = new Generator(name, native.defaultGenerator(name));
