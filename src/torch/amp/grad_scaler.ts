@@ -31,6 +31,9 @@ export interface GradScalerState {
 /** What a scaler needs of an optimizer. */
 export interface ScaledOptimizer {
   readonly paramGroups: readonly { readonly params: readonly Tensor[] }[];
+  /** Whether the optimizer itself heeds `foundInf`, so that nobody has to wait for it. */
+  readonly capturable?: boolean;
+  foundInf?: Tensor | null;
   step(): unknown;
 }
 
@@ -53,7 +56,7 @@ interface Progress {
  * scaler.update();
  * ```
  *
- * Scale and counts live beside the loss; only `step` waits for the device.
+ * Scale and counts live beside the loss; only `step` waits for the device, and not where the optimizer is capturable.
  */
 export class GradScaler {
   readonly enabled: boolean;
@@ -118,10 +121,10 @@ export class GradScaler {
   /**
    * Steps the optimizer, unless a gradient is infinite or undefined.
    *
-   * @returns whether it stepped
+   * @returns whether it stepped; undefined for a capturable optimizer, where the device decides and nobody waits for it
    * @throws when it was called since the last `update`, before any `scale`, and where no parameter has a gradient
    */
-  step(optimizer: ScaledOptimizer): boolean {
+  step(optimizer: ScaledOptimizer): boolean | undefined {
     if (!this.enabled) {
       optimizer.step();
       return true;
@@ -134,9 +137,21 @@ export class GradScaler {
     const progress = this.#progress.get(optimizer) as Progress;
     if (progress.foundInf.size === 0)
       throw new Error('GradScaler: no parameter of the optimizer has a gradient');
-    const finite = [...progress.foundInf.values()].every((found) => found.item() === 0);
-    if (finite) optimizer.step();
+    const found = [...progress.foundInf.values()];
     progress.stage = 'stepped';
+    if (optimizer.capturable) {
+      if (found.length > 1)
+        throw new Error('GradScaler: a capturable optimizer has its parameters on one device');
+      optimizer.foundInf = found[0];
+      try {
+        optimizer.step();
+      } finally {
+        optimizer.foundInf = null;
+      }
+      return undefined;
+    }
+    const finite = found.every((one) => one.item() === 0);
+    if (finite) optimizer.step();
     return finite;
   }
 

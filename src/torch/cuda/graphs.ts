@@ -31,6 +31,8 @@ export class Graph implements Disposable {
     const cuda = requireCuda();
     if (this.#state !== 'new') throw new Error('a Graph is captured once; make a new one');
     this.#state = 'failed';
+    // What is held for others is of no use to the graph, which has memory of its own.
+    cuda.emptyCache();
     synchronize();
     const result = withStream(new Stream(), () => {
       cuda.graphBegin(this.#id);

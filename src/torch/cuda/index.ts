@@ -13,6 +13,7 @@ export {
   synchronize,
   withDevice,
 } from './devices.js';
+export { GraphedStep, type GraphedStepOptions, type StepRecorder } from './graphed_step.js';
 export { Graph, type GraphedOptions, graphed } from './graphs.js';
 export {
   type CudaMemoryStats,

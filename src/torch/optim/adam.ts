@@ -19,6 +19,8 @@ export interface AdamOptions {
   maximize?: boolean;
   /** false: `_foreach_` operators, whose rounding is that of PyTorch's default on CPU, not the fused kernel. */
   fused?: boolean | null;
+  /** Steps can be recorded in a CUDA graph; see `Optimizer.capturable` (default false). */
+  capturable?: boolean;
 }
 
 export interface AdamGroup extends ParamGroup {
@@ -34,6 +36,11 @@ export interface AdamGroup extends ParamGroup {
 abstract class AdamBase extends Optimizer<AdamGroup> {
   constructor(params: Params, options: AdamOptions, weightDecay: number, decoupled: boolean) {
     super(params, defaultsOf(decoupled ? 'AdamW' : 'Adam', options, weightDecay, decoupled));
+    if (options.capturable) this.capturable = true;
+  }
+
+  protected override get canCapture(): boolean {
+    return this.paramGroups.every(({ fused }) => fused !== false);
   }
 
   protected get hyperKeys(): readonly string[] {
@@ -56,20 +63,33 @@ abstract class AdamBase extends Optimizer<AdamGroup> {
     const aligned = this.aligned(params, grads, names.slice(1), moments);
     const [expAvgs = [], expAvgSqs = [], maxima = []] = moments;
     if (group.fused === false || aligned === null) {
+      this.requireFused();
       withForeach(group, params, grads, { steps, expAvgs, expAvgSqs, maxima });
       return;
     }
     aten._foreach_add_(steps, 1);
     const kernel = group.decoupled_weight_decay ? aten._fused_adamw_ : aten._fused_adam_;
-    kernel(params, aligned, expAvgs, expAvgSqs, maxima, steps, {
-      lr: group.lr,
+    const { foundInf } = this;
+    const options = {
       beta1: group.betas[0],
       beta2: group.betas[1],
       weight_decay: group.weight_decay,
       eps: group.eps,
       amsgrad: group.amsgrad,
       maximize: group.maximize,
-    });
+      found_inf: foundInf,
+    };
+    // The two signatures of the kernel.
+    const { rate } = this;
+    if (typeof rate === 'number')
+      kernel(params, aligned, expAvgs, expAvgSqs, maxima, steps, { ...options, lr: rate });
+    else kernel(params, aligned, expAvgs, expAvgSqs, maxima, steps, { ...options, lr: rate });
+    // A step that changes nothing does not count.
+    if (foundInf !== null)
+      aten._foreach_sub_(
+        steps,
+        steps.map(() => foundInf),
+      );
   }
 }
 

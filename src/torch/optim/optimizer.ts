@@ -1,5 +1,6 @@
 import { enableGrad, gradsOf, noGrad } from '../autograd.js';
 import type { DeviceLike } from '../device.js';
+import { float32 } from '../dtype.js';
 import { scope } from '../memory.js';
 import { native } from '../native.js';
 import * as aten from '../ops.js';
@@ -38,6 +39,8 @@ export interface Bucket<G extends ParamGroup> {
   readonly params: Tensor[];
   /** Per state name, the tensors of all `params`; complete once every parameter has its state. */
   lists: Tensor[][] | null;
+  /** Of a capturable optimizer: the learning rate beside the parameters, and the number that was written there. */
+  rate?: { tensor: Tensor; value: number };
 }
 
 /**
@@ -49,8 +52,15 @@ export abstract class Optimizer<G extends ParamGroup = ParamGroup> {
   /** State by parameter; made at a parameter's first step. */
   readonly state = new Map<Tensor, ParamState>();
   readonly defaults: Readonly<Record<string, unknown>>;
+  /**
+   * A float32 scalar beside the parameters while a step is decided there: where it is 1, the step changes nothing.
+   * Capturable optimizers heed it; `GradScaler` sets it.
+   */
+  foundInf: Tensor | null = null;
   #buckets: Bucket<G>[] | null = null;
   #stamp: number[] = [];
+  #capturable = false;
+  #stepping: Bucket<G> | undefined;
 
   constructor(params: Params, defaults: Record<string, unknown>) {
     this.defaults = defaults;
@@ -117,8 +127,63 @@ export abstract class Optimizer<G extends ParamGroup = ParamGroup> {
     for (const [key, value] of Object.entries(this.defaults)) {
       if (group[key] === undefined) group[key] = Array.isArray(value) ? [...value] : value;
     }
+    if ('capturable' in group) group.capturable = this.#capturable;
     this.paramGroups.push(group as G);
     this.#buckets = null;
+  }
+
+  /** Whether steps of this optimizer can be recorded at all. */
+  protected get canCapture(): boolean {
+    return false;
+  }
+
+  /**
+   * Steps can be recorded in a CUDA graph (`cuda.GraphedStep`): nothing is read back, and learning rates are read from
+   * the device, in float32, where `refresh` writes them. Adam, AdamW and SGD can, by their fused kernels.
+   *
+   * @throws when switched on for an optimizer that cannot
+   */
+  get capturable(): boolean {
+    return this.#capturable;
+  }
+  set capturable(on: boolean) {
+    if (on && !this.canCapture) {
+      throw new Error(
+        `${this.constructor.name}: its steps cannot be recorded in a CUDA graph; those of Adam, AdamW and SGD can, ` +
+          'unless fused is false',
+      );
+    }
+    this.#capturable = on;
+    for (const group of this.paramGroups) {
+      if ('capturable' in group) Object.assign(group, { capturable: on });
+    }
+  }
+
+  /**
+   * Writes the groups' learning rates to where recorded steps read them; a capturable optimizer's `step` does so too.
+   *
+   * @returns false when parameters are grouped otherwise than at the last step, so that a recording of it is stale
+   */
+  refresh(): boolean {
+    const before = this.#buckets;
+    const buckets = this.#currentBuckets();
+    if (this.#capturable) noGrad(() => scope(() => buckets.forEach(writeRate)));
+    return buckets === before;
+  }
+
+  /** The learning rate of the parameters that are being stepped, as the fused kernels take it. */
+  protected get rate(): number | Tensor {
+    const bucket = this.#stepping as Bucket<G>;
+    return this.#capturable ? writeRate(bucket) : (bucket.groups[0] as G).lr;
+  }
+
+  /** Refuses a step that cannot do without the CPU where one must. */
+  protected requireFused(): void {
+    if (!this.#capturable && this.foundInf === null) return;
+    throw new Error(
+      `${this.constructor.name}: a capturable step needs the fused kernel, which cannot walk through a parameter with ` +
+        'gaps in memory (an expanded or strided view)',
+    );
   }
 
   /**
@@ -134,8 +199,12 @@ export abstract class Optimizer<G extends ParamGroup = ParamGroup> {
   }
 
   #stepBuckets(): void {
+    if (this.foundInf !== null && !this.canCapture) {
+      throw new Error(`${this.constructor.name}: only Adam, AdamW and SGD let the device decide on a step`);
+    }
     for (const bucket of this.#currentBuckets()) {
       const group = bucket.groups[0] as G;
+      this.#stepping = bucket;
       const grads = gradsOf(bucket.params);
       if (!grads.includes(null)) {
         this.update(group, bucket.params, grads as Tensor[], bucket);
@@ -175,6 +244,7 @@ export abstract class Optimizer<G extends ParamGroup = ParamGroup> {
       Object.assign(group, saved);
       for (const [key, value] of Object.entries(this.defaults))
         if (group[key] === undefined) group[key] = value;
+      if ('capturable' in group) group.capturable = this.#capturable;
     });
     this.#buckets = null;
   }
@@ -275,6 +345,19 @@ export abstract class Optimizer<G extends ParamGroup = ParamGroup> {
     }
     return [...buckets.values()];
   }
+}
+
+/** Brings the learning rate beside a bucket's parameters up to date; returns where it lies. */
+function writeRate<G extends ParamGroup>(bucket: Bucket<G>): Tensor {
+  const { lr } = bucket.groups[0] as G;
+  const { device } = bucket.params[0] as Tensor;
+  if (bucket.rate === undefined) {
+    bucket.rate = { tensor: aten.full([], lr, { dtype: float32, device }).keep(), value: lr };
+  } else if (bucket.rate.value !== lr) {
+    bucket.rate.tensor.fill_(lr);
+    bucket.rate.value = lr;
+  }
+  return bucket.rate.tensor;
 }
 
 function same(a: unknown, b: unknown): boolean {

@@ -15,6 +15,8 @@ export interface SGDOptions {
   maximize?: boolean;
   /** false: `_foreach_` operators, whose rounding is that of PyTorch's default on CPU, not the fused kernel. */
   fused?: boolean | null;
+  /** Steps can be recorded in a CUDA graph; see `Optimizer.capturable` (default false). No part of the state dict. */
+  capturable?: boolean;
 }
 
 export interface SGDGroup extends ParamGroup {
@@ -48,6 +50,11 @@ export class SGD extends Optimizer<SGDGroup> {
       differentiable: false,
       fused,
     });
+    if (options.capturable) this.capturable = true;
+  }
+
+  protected override get canCapture(): boolean {
+    return this.paramGroups.every(({ fused }) => fused !== false);
   }
 
   protected get hyperKeys(): readonly string[] {
@@ -88,23 +95,29 @@ export class SGD extends Optimizer<SGDGroup> {
     const aligned = this.aligned(params, grads, STATE, lists);
     const [buffers = []] = lists;
     if (group.fused === false || aligned === null) {
+      this.requireFused();
       withForeach(group, params, grads, buffers, first);
       return;
     }
-    aten._fused_sgd_(params, aligned, buffers, {
+    const options = {
       weight_decay: group.weight_decay,
       momentum: group.momentum,
-      lr: group.lr,
       dampening: group.dampening,
       nesterov: group.nesterov,
       maximize: group.maximize,
       is_first_step: first,
-    });
+      found_inf: this.foundInf,
+    };
+    // The two signatures of the kernel.
+    const { rate } = this;
+    if (typeof rate === 'number') aten._fused_sgd_(params, aligned, buffers, { ...options, lr: rate });
+    else aten._fused_sgd_(params, aligned, buffers, { ...options, lr: rate });
   }
 }
 
 const STATE = ['momentum_buffer'];
-const newBuffer = (_: string, param: Tensor): Tensor => aten.empty_like(param);
+// Zeros, as a first step that the device leaves out writes nothing.
+const newBuffer = (_: string, param: Tensor): Tensor => aten.zeros_like(param);
 
 /** The same step by `_foreach_` operators, in the order of operations of PyTorch's. */
 function withForeach(
