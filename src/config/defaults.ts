@@ -208,6 +208,11 @@ export const DEFAULTS = {
      * bfloat16 on CPUs with instructions for it, float32 on others.
      */
     AMP: { ENABLED: false, DTYPE: 'auto' },
+    /**
+     * Records training steps in a CUDA graph, which is launched at once instead of kernel by kernel. Not a FastReID key.
+     * For one process on CUDA with Adam, AdamW or SGD.
+     */
+    CUDA_GRAPH: false,
     /** Optimizer: `SGD`, or a name of torch.optim's (`Adam`, `AdamW`, `RAdam`, …), or `Lamb`. */
     OPT: 'Adam',
     MAX_EPOCH: 120,

@@ -28,6 +28,7 @@ export const OUR_KEYS: ReadonlyMap<string, unknown> = new Map<string, unknown>([
   ['MODEL.HEADS.NORM_SPLIT', 1],
   ['MODEL.MEMORY_FORMAT', 'auto'],
   ['SOLVER.AMP.DTYPE', 'auto'],
+  ['SOLVER.CUDA_GRAPH', false],
   ['SOLVER.EMA.ENABLED', false],
   ['SOLVER.EMA.MOMENTUM', 0.999],
   ['SOLVER.SWA.ENABLED', false],

@@ -2,6 +2,7 @@ import type { Config } from '../config/index.js';
 import { logger } from '../logger.js';
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
+import { checkRecordable } from './recorded-steps.js';
 import { type LossDict, SimpleTrainer, type StepOptimizer, type TrainableModel } from './simple-trainer.js';
 
 /** What the trainer needs of an optimizer: its gradients are looked at, too. */
@@ -69,7 +70,25 @@ export class AMPTrainer<B = unknown> extends SimpleTrainer<B> {
   protected override step(): void {
     const stepped = this.gradScaler.step(this.optimizer);
     this.gradScaler.update();
-    if (stepped || this.gradScaler.getScale() >= MIN_SCALE) return;
+    if (!stepped) this.checkScale();
+  }
+
+  protected override stepOnDevice(total: Tensor): void {
+    // A loss that is not finite has gradients that are not.
+    if (this.gradScaler.enabled) {
+      this.gradScaler.step(this.optimizer);
+      this.gradScaler.update();
+    } else {
+      super.stepOnDevice(total);
+    }
+  }
+
+  protected override afterRecordedStep(): void {
+    this.checkScale();
+  }
+
+  private checkScale(): void {
+    if (this.gradScaler.getScale() >= MIN_SCALE) return;
     throw new NonFiniteGradientError(
       `gradients are still infinite or undefined at iteration ${this.iter}, with the loss scaled by ` +
         `${this.gradScaler.getScale()}: the run has diverged. Usual cures: a lower SOLVER.BASE_LR, a longer ` +
@@ -99,7 +118,12 @@ export function ampDtype({ MODEL, SOLVER }: Config): torch.DType | undefined {
   return undefined;
 }
 
-/** What does the steps that a configuration asks for: in mixed precision with SOLVER.AMP.ENABLED. */
+/**
+ * What does the steps that a configuration asks for: in mixed precision with SOLVER.AMP.ENABLED, recorded in a CUDA
+ * graph with SOLVER.CUDA_GRAPH.
+ *
+ * @throws ConfigError where steps cannot be recorded
+ */
 export function buildStepper<B>(
   cfg: Config,
   model: TrainableModel<B>,
@@ -107,6 +131,13 @@ export function buildStepper<B>(
   optimizer: AMPOptimizer,
 ): SimpleTrainer<B> {
   const dtype = ampDtype(cfg);
-  if (dtype === undefined) return new SimpleTrainer(model, dataLoader, optimizer);
-  return new AMPTrainer(model, dataLoader, optimizer, { device: cfg.MODEL.DEVICE, dtype });
+  const stepper =
+    dtype === undefined
+      ? new SimpleTrainer(model, dataLoader, optimizer)
+      : new AMPTrainer(model, dataLoader, optimizer, { device: cfg.MODEL.DEVICE, dtype });
+  if (cfg.SOLVER.CUDA_GRAPH) {
+    checkRecordable(cfg);
+    stepper.recordSteps({ device: cfg.MODEL.DEVICE });
+  }
+  return stepper;
 }

@@ -1,5 +1,6 @@
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
+import { RecordedSteps, type RecordOptions, type StepTensors } from './recorded-steps.js';
 import { TrainerBase } from './train-loop.js';
 
 /** Scalar losses by name, as a model in training mode returns them. */
@@ -12,6 +13,8 @@ export interface TrainableModel<B> {
   call(batch: B): LossDict | Tensor;
   /** Figures of the last step besides its losses (accuracy); they go to the storage too. */
   readonly metrics?: Record<string, number>;
+  /** The same as tensors of their own; asked for while a step is recorded. */
+  metricTensors?(): Record<string, Tensor>;
 }
 
 /** What the trainer needs of an optimizer. Clip or scale gradients by wrapping `step`. */
@@ -46,6 +49,9 @@ export class SimpleTrainer<B = unknown> extends TrainerBase {
   /** Of several processes: makes each one's losses and waiting time those of all. */
   share?: (losses: Record<string, number>, dataTime: number) => StepFigures;
   #batches: AsyncIterator<B> | Iterator<B> | undefined;
+  #recording: { step(batch: B): StepTensors } | undefined;
+  /** Of the last recorded step. */
+  #metrics: Record<string, number> | undefined;
 
   /** Puts the model into training mode. */
   constructor(
@@ -76,19 +82,59 @@ export class SimpleTrainer<B = unknown> extends TrainerBase {
     }
   }
 
+  /**
+   * From here on steps are recorded in a CUDA graph and launched at once. Hooks cannot look at gradients then, and
+   * forward hooks of the model run while a step is recorded only.
+   *
+   * @throws when the optimizer cannot be recorded
+   */
+  recordSteps(options: RecordOptions): void {
+    this.#recording = new RecordedSteps(this, (batch) => this.optimizeOnDevice(batch), options);
+  }
+
   /** Forward, backward and optimizer step; returns the values of the losses. */
   protected optimize(batch: B): Record<string, number> {
+    if (this.#recording) {
+      const { losses, metrics } = this.#recording.step(batch);
+      this.#metrics = numbers(metrics);
+      const values = numbers(losses);
+      this.checkFinite(values);
+      this.afterRecordedStep();
+      return values;
+    }
     // Last step's gradients go before forward, not after: their memory is forward's.
     this.optimizer.zeroGrad();
     const { losses, total } = this.computeLosses(batch);
     this.backward(total);
     // Read after backward: on a GPU, reading waits for everything before it.
-    const values = Object.fromEntries(Object.entries(losses).map(([k, v]) => [k, Number(v.item())]));
+    const values = numbers(losses);
     this.checkFinite(values);
     this.afterBackward();
     this.step();
     return values;
   }
+
+  /** A step as it is recorded: nothing comes back to the CPU meanwhile, and gradients need no zeroing. */
+  protected optimizeOnDevice(batch: B): StepTensors {
+    const { losses, total } = this.computeLosses(batch);
+    this.backward(total);
+    this.stepOnDevice(total);
+    return { losses, metrics: this.model.metricTensors?.() ?? {} };
+  }
+
+  /** Lets the optimizer step, unless the loss is infinite or not a number: where `checkFinite` comes too late. */
+  protected stepOnDevice(total: Tensor): void {
+    const optimizer = this.optimizer as torch.optim.Optimizer;
+    optimizer.foundInf = total.detach().isfinite().logical_not().to(torch.float32);
+    try {
+      this.optimizer.step();
+    } finally {
+      optimizer.foundInf = null;
+    }
+  }
+
+  /** What is to be looked at once a recorded step is done. */
+  protected afterRecordedStep(): void {}
 
   /** The losses of a batch by name, and their sum. */
   protected computeLosses(batch: B): { losses: LossDict; total: Tensor } {
@@ -130,7 +176,8 @@ export class SimpleTrainer<B = unknown> extends TrainerBase {
       values.reduce((a, b) => a + b, 0),
     );
     if (values.length > 1) this.storage.putScalars(losses);
-    if (this.model.metrics) this.storage.putScalars(this.model.metrics);
+    const metrics = this.#metrics ?? this.model.metrics;
+    if (metrics) this.storage.putScalars(metrics);
   }
 
   /** The next batch; an iterator that ends is begun anew. */
@@ -150,6 +197,9 @@ export class SimpleTrainer<B = unknown> extends TrainerBase {
     this.#batches = undefined;
   }
 }
+
+const numbers = (tensors: Record<string, Tensor>): Record<string, number> =>
+  Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [name, Number(tensor.item())]));
 
 function iterate<B>(loader: AsyncIterable<B> | Iterable<B>): AsyncIterator<B> | Iterator<B> {
   return Symbol.asyncIterator in loader ? loader[Symbol.asyncIterator]() : loader[Symbol.iterator]();

@@ -50,6 +50,11 @@ export abstract class HookBase {
   afterBackward(): void {}
   afterStep(): void | Promise<void> {}
 
+  /** Whether it does something in `afterBackward`, which a step recorded in a CUDA graph has no room for. */
+  get watchesBackward(): boolean {
+    return this.afterBackward !== HookBase.prototype.afterBackward;
+  }
+
   /** State to keep in checkpoints, or null when there is none. */
   stateDict(): HookState | null {
     return null;

@@ -54,6 +54,10 @@ export class CallbackHook extends HookBase {
     this.callbacks.afterBackward?.(this.trainer);
   }
 
+  override get watchesBackward(): boolean {
+    return this.callbacks.afterBackward !== undefined;
+  }
+
   override afterStep(): void | Promise<void> {
     return this.callbacks.afterStep?.(this.trainer);
   }

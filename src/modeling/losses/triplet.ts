@@ -28,8 +28,12 @@ export function tripletLoss(
   const sign = torch.ones_like(negative);
   if (margin > 0) return torch.margin_ranking_loss(negative, positive, sign, margin);
   const loss = torch.soft_margin_loss(negative.sub(positive), sign);
-  if (loss.item() !== Number.POSITIVE_INFINITY) return loss;
-  return torch.margin_ranking_loss(negative, positive, sign, FALLBACK_MARGIN);
+  // Chosen where the values are: asking for them would make the CPU wait for a GPU.
+  return torch.where(
+    loss.eq(Number.POSITIVE_INFINITY),
+    torch.margin_ranking_loss(negative, positive, sign, FALLBACK_MARGIN),
+    loss,
+  );
 }
 
 interface Mined {

@@ -44,6 +44,11 @@ export abstract class MetaArch extends torch.nn.Module<[ModelInput | Tensor], Lo
     return values;
   }
 
+  /** The same as tensors of their own, for recorded steps, which write into the memory of those of their recording. */
+  metricTensors(): Record<string, Tensor> {
+    return Object.fromEntries([...this.#metrics].map(([name, tensor]) => [name, tensor.detach()]));
+  }
+
   /** Replaces the metric `name` of the last call; `value` is a 0-dimensional tensor. */
   protected recordMetric(name: string, value: Tensor): void {
     this.#metrics.get(name)?.dispose();
