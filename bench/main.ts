@@ -6,6 +6,7 @@ import { Command } from 'commander';
 import * as torch from '../src/torch/index.js';
 import { repoRoot } from '../test/support/paths.js';
 import { type Figure, machine, type Result, table } from './compare.js';
+import { cuda, cudaMissing } from './cuda.js';
 import { data } from './data.js';
 import { distributed } from './distributed.js';
 import { evaluation } from './evaluation.js';
@@ -21,6 +22,8 @@ interface Suite {
   rounds: number;
   /** `only` names parts of the suite, where it has any. */
   run: (rounds: number, only?: string[]) => Figure[] | Promise<Figure[]>;
+  /** Why it cannot run here, if so: then it is left out, unless it was asked for by name. */
+  missing?: () => string | undefined;
 }
 
 const suites: Record<string, Suite> = {
@@ -39,6 +42,12 @@ const suites: Record<string, Suite> = {
     about: 'two processes: all_reduce of 100 MB, data-parallel step of ResNet-18 at 128×64, batch 4 each',
     rounds: 3,
     run: distributed,
+  },
+  cuda: {
+    about: 'training of the bag-of-tricks ResNet-50 at 256×128 on a GPU',
+    rounds: 1,
+    run: (rounds, only) => cuda(rounds, only),
+    missing: cudaMissing,
   },
   start: { about: 'start-up times', rounds: 3, run: start },
 };
@@ -63,6 +72,12 @@ const chosen = program.args.length > 0 ? program.args : Object.keys(suites);
 for (const name of chosen) {
   const suite = suites[name];
   if (suite === undefined) program.error(`unknown suite '${name}'; there are:\n${listing}`);
+  const missing = suite.missing?.();
+  if (missing !== undefined) {
+    if (program.args.length > 0) program.error(`${name}: ${missing}`);
+    process.stdout.write(`\n## ${name}: left out: ${missing}\n`);
+    continue;
+  }
   const rounds = options.rounds ?? suite.rounds;
   const figures = await suite.run(rounds, only);
   const versions = { libtorch: torch.version(), node: process.version };
@@ -71,7 +86,7 @@ for (const name of chosen) {
     const result: Result = {
       suite: name,
       command: `npm run bench -- ${name} --rounds ${rounds}${only === undefined ? '' : ` --only ${only}`}`,
-      machine: machine(),
+      machine: `${machine()}${torch.cuda.isAvailable() ? `, ${torch.cuda.getDeviceProperties().name}` : ''}`,
       versions,
       rounds,
       figures,
