@@ -82,6 +82,10 @@ const settings: Record<string, unknown[]> = {
     ...[...FREEZE, 'SOLVER.AMP.ENABLED', true, 'SOLVER.AMP.DTYPE', 'float16'],
     ...['SOLVER.CLIP_GRADIENTS.ENABLED', true, 'SOLVER.CLIP_GRADIENTS.CLIP_VALUE', 0.1],
   ],
+  'bfloat16, clipping, frozen layers, AdamW': [
+    ...[...FREEZE, 'SOLVER.AMP.ENABLED', true, 'SOLVER.AMP.DTYPE', 'bfloat16', 'SOLVER.OPT', 'AdamW'],
+    ...['SOLVER.CLIP_GRADIENTS.ENABLED', true, 'SOLVER.CLIP_GRADIENTS.CLIP_TYPE', 'value'],
+  ],
 };
 
 for (const [what, overrides] of Object.entries(settings)) {
