@@ -54,7 +54,7 @@ struct Peek : G {
 
 struct Graph {
   std::unique_ptr<at::cuda::CUDAGraph> graph = std::make_unique<at::cuda::CUDAGraph>();
-  c10::cuda::MempoolId_t pool{0, 0};
+  decltype(at::cuda::graph_pool_handle()) pool{};
   c10::DeviceIndex device = 0;
   bool recording = false;
 
