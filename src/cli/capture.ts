@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import { CAPTURE_WORDS, REDUCTION_WORDS, readWords, SINK_WORDS } from '../engine/capture-words.js';
 import { alignColumns } from '../engine/format.js';
+import { logger } from '../logger.js';
 import type { nn, Tensor } from '../torch/index.js';
 import { importExtensions, importOption } from './extensions.js';
 import { positive } from './numbers.js';
@@ -99,6 +100,11 @@ async function run(overrides: string[], flags: CaptureFlags): Promise<void> {
       });
       capture.detach();
       const values = capture.take();
+      const note = storage.iter === 0 ? engine.noteUnseen(capture.layers, values) : undefined;
+      if (note !== undefined) {
+        if (values.length === 0) throw new Error(note);
+        logger.warn(note);
+      }
       if (storage.iter === 0)
         rows.push(...values.map((seen) => [torch.nn.captureName(seen), shown(seen.value)]));
       if (flags.to.includes('safetensors')) {

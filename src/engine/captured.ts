@@ -30,6 +30,14 @@ export function saveCaptured(
   torch.saveSafetensors(tensors, path, metadata);
 }
 
+/** Says of which layers nothing was seen: containers that are never called, or tensors without a gradient. */
+export function noteUnseen(layers: readonly string[], values: readonly Captured[]): string | undefined {
+  const seen = new Set(values.map(({ layer }) => layer));
+  const unseen = layers.filter((layer) => !seen.has(layer));
+  if (unseen.length === 0) return undefined;
+  return `nothing was seen of ${unseen.join(', ')}: the model does not call it, or it has nothing of this kind`;
+}
+
 export function disposeCaptured(values: readonly Captured[]): void {
   for (const { value } of values) value.dispose();
 }

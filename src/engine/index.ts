@@ -7,7 +7,7 @@ export {
 } from './amp-trainer.js';
 export { AveragedWeights } from './averaged-weights.js';
 export { type StatsBatch, trainedBatchNorms, updateBnStats } from './bn-stats.js';
-export { disposeCaptured, putCaptured, saveCaptured } from './captured.js';
+export { disposeCaptured, noteUnseen, putCaptured, saveCaptured } from './captured.js';
 export { type Checkpointable, Checkpointer, type CheckpointModel, type Extra } from './checkpoint.js';
 export { DefaultPredictor, type EmbedOptions, type PredictorOptions } from './default-predictor.js';
 export { defaultSetup, resolveDevice, type SetupOptions } from './default-setup.js';

@@ -49,11 +49,47 @@ test('reid-native capture: values of chosen layers and their gradients, batch by
   }
 });
 
+test('a layer that the model does not call is named', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'reid-capture-'));
+  try {
+    const image = join(folder, 'a.png');
+    const background = { r: 80, g: 20, b: 40 };
+    await sharp({ create: { width: 20, height: 30, channels: 3, background } }).toFile(image);
+    const vit = ['MODEL.BACKBONE.NAME', 'build_vit_backbone', 'MODEL.BACKBONE.DEPTH', 'small'];
+    const settings = [
+      ...small,
+      ...vit,
+      'MODEL.BACKBONE.FEAT_DIM',
+      '768',
+      'MODEL.HEADS.POOL_LAYER',
+      'Identity',
+    ];
+    const run = (layers: string) =>
+      reidNative([
+        ...['capture', '--config-file', demo, '--images', image, '--out', join(folder, 'out')],
+        ...['--layers', layers, '--reduce', 'mean', ...settings],
+      ]);
+    const alone = await run('backbone.blocks');
+    assert.match(alone.stderr, /nothing was seen of backbone\.blocks: the model does not call it/);
+    assert.equal(alone.code, 1);
+    const beside = await run('backbone.*');
+    assert.equal(beside.code, 0, beside.stderr);
+    assert.match(beside.stdout + beside.stderr, /nothing was seen of backbone\.blocks: /);
+    assert.match(beside.stdout, /^backbone\.patch_embed\/output\/mean /m);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
 const wrong: [args: string[], code: number, message: RegExp][] = [
   [['--layers', 'backbone', '--what', 'gradient'], 2, /'gradient' is none of: input, output, grad,/],
   [['--layers', 'backbone', '--reduce', 'max'], 2, /'max' is none of: full, mean/],
   [['--layers', 'backbone', '--images', '/nowhere'], 1, /\/nowhere does not exist/],
-  [['--layers', 'backbone', '--images', join(repoRoot, 'docs')], 1, /there are no pictures in this folder/],
+  [
+    ['--layers', 'backbone', '--images', join(repoRoot, 'configs')],
+    1,
+    /there are no pictures in this folder/,
+  ],
   [['--layers', 'backbone.layer9'], 1, /'backbone' \(ResNet\) has no sub-module 'layer9'/],
 ];
 

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
+import { logger } from '../../logger.js';
 import { nn } from '../../torch/index.js';
-import { disposeCaptured, putCaptured, saveCaptured } from '../captured.js';
+import { disposeCaptured, noteUnseen, putCaptured, saveCaptured } from '../captured.js';
 import { ofThisRank } from '../parallel.js';
 import { HookBase } from '../train-loop.js';
 
@@ -45,6 +46,7 @@ export class CaptureHook extends HookBase {
   readonly #sinks: readonly CaptureSink[];
   readonly #folder: string | undefined;
   #steps: CapturedStep[] = [];
+  #delivered = false;
 
   /** @throws for a pattern that matches no module, or safetensors without a folder */
   constructor({ model, at = 100, to = 'tensorboard', folder, ...options }: CaptureHookOptions) {
@@ -90,6 +92,9 @@ export class CaptureHook extends HookBase {
     if (!this.#capture.attached) return;
     this.#capture.detach();
     const values = this.#capture.take();
+    const note = this.#delivered ? undefined : noteUnseen(this.#capture.layers, values);
+    this.#delivered = true;
+    if (note !== undefined) logger.warn(`CaptureHook: ${note}`);
     const { iter: iteration, storage } = this.trainer;
     if (this.#sinks.includes('tensorboard')) putCaptured(storage, values);
     if (this.#sinks.includes('safetensors')) {
