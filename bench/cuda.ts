@@ -3,9 +3,9 @@
 // Training of the bag-of-tricks ResNet-50 at 256×128 on one GPU, through the library's own trainer: images a second,
 // the peak of device memory and the time from the start of the process to the end of the first step. Batches lie in
 // page-locked memory as a loader leaves them, and losses are read after each step. Beside it, the same in eager PyTorch
-// (python/gpu_training.py), and with FASTREID=/path/to/fast-reid, FastReID's own trainer (python/gpu_fastreid.py; it needs what
-// FastReID imports: yacs, termcolor, tabulate). The floor is what the step's multiplications would take at the measured
-// rate of a bfloat16 matrix product.
+// (python/gpu_training.py), and with FASTREID=/path/to/fast-reid, FastReID's own trainer (python/gpu_fastreid.py; it
+// imports yacs, termcolor and torchvision). The floor is what the step's multiplications would take at the measured rate
+// of a bfloat16 matrix product.
 
 import { join } from 'node:path';
 import { type Config, getCfg } from '../src/config/index.js';
