@@ -147,8 +147,11 @@ std::string Lost(Health& health, milliseconds limit) {
 }
 
 void WriteError(const Health& health, const std::string& message) {
-  std::fprintf(stderr, "error: rank %d: %s\n", health.rank, message.c_str());
-  std::fflush(stderr);
+  // Rank 0 shares the terminal with its launcher, which says it.
+  if (health.errorFile.empty() || health.rank != 0) {
+    std::fprintf(stderr, "error: rank %d: %s\n", health.rank, message.c_str());
+    std::fflush(stderr);
+  }
   if (health.errorFile.empty()) return;
   std::FILE* file = std::fopen(health.errorFile.c_str(), "wx");  // an error that is there came first
   if (file == nullptr) return;

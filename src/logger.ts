@@ -27,8 +27,17 @@ function line(level: LogLevel, message: string): string {
   return `${stamp(new Date())}${mark} ${message}`;
 }
 
+/** No log is worth a run: a file that cannot be written (a full disk) is given up. */
 function writeFiles(text: string): void {
-  for (const fd of files.values()) appendFileSync(fd, `${text}\n`);
+  for (const [path, fd] of files) {
+    try {
+      appendFileSync(fd, `${text}\n`);
+    } catch (error) {
+      files.delete(path);
+      closeSync(fd);
+      logger.warn(`nothing more is written to ${path}: ${(error as Error).message}`);
+    }
+  }
 }
 
 function write(level: LogLevel, message: string): void {

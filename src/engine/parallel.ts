@@ -48,6 +48,8 @@ export class Parallel<B> {
     });
     const ddp = new dist.DistributedDataParallel<[B], ReturnType<TrainableModel<B>['call']>>(model as never, {
       broadcastBuffers: false,
+      // Saves a copy of all gradients each step; nothing here detaches one.
+      gradientAsBucketView: true,
     });
     this.model = {
       get training(): boolean {

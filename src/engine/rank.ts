@@ -12,7 +12,11 @@ export async function runAsRank(
 ): Promise<void> {
   const { env } = process;
   const errorFile = env[RANK_ENV.errorFile];
-  if (errorFile !== undefined) endWithLauncher();
+  if (errorFile !== undefined) {
+    endWithLauncher();
+    // Its output is a file of ours: a full disk is no reason to end.
+    for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
+  }
   const seconds = (name: string): number | undefined => (env[name] ? Number(env[name]) * 1000 : undefined);
   try {
     await dist.initProcessGroup({

@@ -27,7 +27,21 @@ export function applyMemoryFormat(
     format === 'auto' ? convolves(model) && (!onGpu || SOLVER.AMP.ENABLED) : format === 'channels_last';
   if (!wanted) return 'contiguous';
   model.to({ memoryFormat: 'channels_last' });
+  for (const parameter of model.parameters()) restride(parameter);
   return 'channels_last';
+}
+
+/**
+ * A 1×1 kernel is laid out both ways at once, and conversion leaves its strides alone. Its gradients come with those of
+ * channels_last, and c10d's reducer warns of gradients that differ from their parameters.
+ */
+function restride(parameter: torch.Tensor): void {
+  const { shape, strides } = parameter;
+  if (shape.length !== 4) return;
+  const [, c, h, w] = shape;
+  const wanted = [h * w * c, 1, w * c, c];
+  if (strides.join() === wanted.join()) return;
+  torch.noGrad(() => parameter.setData(parameter.detach().as_strided(shape, wanted)));
 }
 
 function convolves(model: torch.nn.AnyModule): boolean {

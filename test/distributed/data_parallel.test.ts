@@ -19,6 +19,7 @@ type Trainings = Record<string, Training>;
 interface Report {
   results: Trainings;
   frozen: { frozen: number[] | null; open: number[] };
+  alone: [number[], number[]];
   syncBn: number[];
   refused: string;
 }
@@ -79,6 +80,15 @@ describe('DistributedDataParallel, two processes', () => {
     assert.equal(reports[0]!.frozen.frozen, null);
     assert.ok(reports[0]!.frozen.open.some((value) => value !== 0));
     assert.deepEqual(reports[0]!.frozen.open, reports[1]!.frozen.open);
+  });
+
+  it('gives the same where gradients are views of the buckets', () => {
+    for (const { results } of reports) assert.deepEqual(results.view, results.plain);
+  });
+
+  it('changes nothing in a group of one', () => {
+    for (const { alone } of reports) assert.deepEqual(alone[1], alone[0]);
+    assert.notDeepEqual(reports[0]!.alone[0], reports[1]!.alone[0]);
   });
 
   it('refuses models that differ', () => {

@@ -43,6 +43,7 @@ function train(which: string): unknown {
   const ddp = new dist.DistributedDataParallel(net, {
     bucketCapMb: 0.0005,
     findUnusedParameters: which === 'unused',
+    gradientAsBucketView: which === 'view',
   });
   for (let step = 0; step < 4; step++) {
     const one = (part: number): void => {
@@ -113,6 +114,22 @@ function freeze(): unknown {
   return { frozen, open: grads() };
 }
 
+/** Its gradients by itself, and in a group of its own. */
+async function alone(): Promise<unknown> {
+  const groups = [await dist.newGroup([0]), await dist.newGroup([1])];
+  const net = newNet();
+  const ddp = new dist.DistributedDataParallel(net, { group: groups[rank]! });
+  return [net, ddp].map((model) => {
+    net.zeroGrad();
+    model
+      .call(numbers([3, 6], rank), true)
+      .pow(2)
+      .mean()
+      .backward();
+    return flat(net.fc1.weight.grad as torch.Tensor);
+  });
+}
+
 /** A batch of 8 in parts of 3 and 5, against batch normalisation of the whole. */
 function syncBatchNorm(): number[] {
   const whole = numbers([8, 3, 4, 2], 5);
@@ -146,10 +163,10 @@ try {
 } catch (error) {
   refused = (error as Error).message;
 }
-const cases = ['plain', 'unused', 'accumulate'];
+const cases = ['plain', 'unused', 'accumulate', 'view'];
 const results = {
   ...Object.fromEntries(cases.map((which) => [which, train(which)])),
   hooked: hooked(),
 };
-await report({ results, frozen: freeze(), syncBn: syncBatchNorm(), refused });
+await report({ results, frozen: freeze(), alone: await alone(), syncBn: syncBatchNorm(), refused });
 await dist.destroyProcessGroup();

@@ -32,7 +32,7 @@ const MIB = 2 ** 20;
  *
  * Call it in the module's stead, with this process's part of the batch, and use one backward for each forward; every
  * output must take part in what backward starts from. When parameters are frozen or unfrozen, all processes must do
- * the same.
+ * the same. In a group of one process it is the module itself.
  *
  * @typeParam A arguments of the module
  * @typeParam R its result
@@ -56,6 +56,7 @@ export class DistributedDataParallel<A extends unknown[] = [Tensor], R = Tensor>
     if (!(bucketCapMb > 0)) throw new RangeError(`bucketCapMb is ${bucketCapMb}; it must be positive`);
     this.#group = group;
     this.#options = { bucketCapMb, findUnusedParameters, broadcastBuffers, gradientAsBucketView };
+    if (group.size === 1) return;
     this.#prepare();
     broadcastTensors([...module.parameters(), ...module.buffers()], group);
   }
@@ -83,6 +84,7 @@ export class DistributedDataParallel<A extends unknown[] = [Tensor], R = Tensor>
   }
 
   protected override forward(...args: A): R {
+    if (this.#group.size === 1) return this.module.call(...args);
     const training = isGradEnabled();
     const averaging = training && this.#averaging;
     const id = this.#prepare();
