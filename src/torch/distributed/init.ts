@@ -94,7 +94,7 @@ export async function initProcessGroup(options: ProcessGroupOptions = {}): Promi
   const cuda = native.deviceInfo().cudaDevices > 0;
   const backend = options.backend ?? (cuda && native.hasNccl() ? 'nccl' : 'gloo');
   const { store, route, keepsStore, where } = await meet(initMethod, rank, worldSize, joinTimeout);
-  const routes = await assemble(store, rank, worldSize, joinTimeout, route);
+  const routes = await assemble(store, keepsStore, rank, worldSize, joinTimeout, route);
   const address = reachableAddress(route.own, routes);
   const common = { backend, timeout };
   const everybody = Array.from({ length: worldSize }, (_, i) => i);
@@ -212,6 +212,7 @@ function parseTcp(method: string): { host: string; port: number } {
 /** Waits until all processes have reached the store; returns how each is connected, by rank. */
 async function assemble(
   store: Store,
+  keepsStore: boolean,
   rank: number,
   worldSize: number,
   timeout: number,
@@ -223,10 +224,17 @@ async function assemble(
     await store.wait(keys, timeout);
   } catch (cause) {
     const absent: number[] = [];
+    const present: string[] = [];
     for (const [i, key] of keys.entries()) {
       // The store itself may be what is gone.
-      if (!(await store.check([key]).catch(() => false))) absent.push(i);
+      const came = i === rank || (await store.check([key]).catch(() => false));
+      if (!came) absent.push(i);
+      else if (i !== rank) present.push(`gave-up/${i}`);
     }
+    // The others, who may have begun to wait later, are to find out the same.
+    await (keepsStore ? store.wait(present, FAREWELL) : store.set(`gave-up/${rank}`, '')).catch(
+      () => undefined,
+    );
     const who = absent.length === 1 ? `rank ${absent[0]} has` : `ranks ${absent.join(', ')} have`;
     throw new DistributedError(
       `${who} not come within ${Math.round(timeout / 1000)} s, of ${worldSize} processes; this is rank ${rank}. Are ` +
