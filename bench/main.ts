@@ -36,7 +36,7 @@ const suites: Record<string, Suite> = {
   },
   evaluation: { about: 'distances, ranking and re-ranking', rounds: 1, run: evaluation },
   search: { about: 'exact search among features of 128 numbers, one thread', rounds: 3, run: search },
-  hooks: { about: 'cost of hooks, by call and in a ResNet-50 training step', rounds: 3, run: hooks },
+  hooks: { about: 'cost of hooks, by call and in a ResNet-50 training step', rounds: 2, run: hooks },
   data: { about: 'training loader at 256×128 on JPEGs of 128×64', rounds: 3, run: data },
   distributed: {
     about: 'two processes: all_reduce of 100 MB, data-parallel step of ResNet-18 at 128×64, batch 4 each',
