@@ -1,9 +1,9 @@
-// node dist/bench/growth.js: how evaluation grows with the gallery, drawn from bench/results/evaluation.json into
-// docs/evaluation-growth.svg.
+// node dist/bench/growth.js: how evaluation grows with the gallery, from bench/results/evaluation.json: drawn into
+// docs/evaluation-growth.png, and printed as the table of docs/evaluation.md.
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { document, element, lineChart, type Series } from '../src/charts/index.js';
+import { document, element, lineChart, renderPng, type Series } from '../src/charts/index.js';
 import { repoRoot } from '../test/support/paths.js';
 import type { Result } from './compare.js';
 import { CASES } from './evaluation.js';
@@ -29,13 +29,13 @@ const both = (what: string): Series[] => [
   series('re-ranking', reranking, what),
 ];
 const [queries, dim] = [CASES['1M'].queries, CASES['1M'].dim];
-const time = both('time');
+const time = both('processor time');
 const sizes = ranking.map((one) => CASES[one].gallery);
 const perImage = time[0].y[ranking.length - 1] / sizes[ranking.length - 1];
 const x = { label: 'gallery images', log: true };
 const charts = [
   lineChart({
-    title: 'Time',
+    title: 'Processor time',
     series: [
       ...time,
       { name: 'in proportion', x: sizes, y: sizes.map((n) => n * perImage), dash: '5 3', colour: '#999999' },
@@ -58,13 +58,31 @@ const charts = [
       },
     ],
     x,
-    y: { label: 'MiB', log: true },
+    y: { label: 'MiB', domain: [0, 1000] },
     width: 480,
     height: 360,
   }),
 ];
 const name = `Time and memory by gallery size: 1,000 queries, 128-d, ${machine}`;
-writeFileSync(
-  join(repoRoot, 'docs/evaluation-growth.svg'),
-  `${document(960, 360, name, charts[0], element('g', { transform: 'translate(480 0)' }, charts[1]))}\n`,
+const picture = document(
+  960,
+  360,
+  name,
+  charts[0],
+  element('g', { transform: 'translate(480 0)' }, charts[1]),
+);
+writeFileSync(join(repoRoot, 'docs/evaluation-growth.png'), await renderPng(picture));
+
+const show = (value: number): string => value.toLocaleString('en', { maximumSignificantDigits: 3 });
+const rows = [...ranking, ...reranking].map((one) => {
+  const [wall, processor, peak] = ['time', 'processor time', 'peak'].map((what) =>
+    show(series('', [one], what).y[0]),
+  );
+  const { gallery, rerank } = CASES[one];
+  const features = show(((queries + gallery) * dim * 4) / 2 ** 20);
+  const what = rerank ? 're-ranking' : 'ranking';
+  return `| ${what}, ${show(gallery)} | ${wall} s | ${processor} s | ${features} MiB | ${peak} MiB |`;
+});
+process.stdout.write(
+  `${machine}\n\n| | time | processor time | features | peak |\n|---|---|---|---|---|\n${rows.join('\n')}\n`,
 );

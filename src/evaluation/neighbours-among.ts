@@ -84,13 +84,14 @@ class NearestLists {
       return;
     }
     const bounds = torch.tensor(limits, { device: block.device });
-    const places = block
-      .lt(turned ? bounds : bounds.unsqueeze(1))
-      .flatten()
-      .nonzero()
-      .flatten();
+    const places = placesOf(block.lt(turned ? bounds : bounds.unsqueeze(1)).flatten());
+    if (places === undefined) {
+      this.#addSmallest(turned ? block.t().contiguous() : block, row, column);
+      return;
+    }
     const distances = block.take(places).toTypedArray() as Float32Array;
     (places.double().toTypedArray() as Float64Array).forEach((place, i) => {
+      // Some of the places are not near, which is found here.
       const y = Math.floor(place / width);
       const x = place - y * width;
       if (turned) this.#insert(row + x, column + y, distances[i]);
@@ -117,4 +118,19 @@ class NearestLists {
     this.#indices[at] = column;
     this.#limits[row] = this.#distances[first + this.#k - 1];
   }
+}
+
+/**
+ * Places, ascending, with all that are true in a flat mask. Eight are looked at together, which takes a fraction of
+ * the time, and are all there if one of them is true. Undefined where that are so many that they would take more memory
+ * than the block of distances.
+ */
+function placesOf(mask: Tensor): Tensor | undefined {
+  const size = mask.numel();
+  const whole = size - (size % 8);
+  const groups = mask.narrow(0, 0, whole).view(torch.int64).nonzero().mul(8);
+  if (groups.numel() > whole / 64) return undefined;
+  const eight = torch.arange(0, 8, 1, { dtype: torch.int64, device: mask.device });
+  const rest = torch.arange(whole, size, 1, { dtype: torch.int64, device: mask.device });
+  return torch.cat([groups.add(eight).flatten(), rest], 0);
 }

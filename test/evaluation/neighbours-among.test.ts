@@ -32,6 +32,18 @@ for (const rows of [1, 7, 64, n]) {
   }
 }
 
+test('few of many: the nearest of 1,500 rows are those that each row finds by itself', () => {
+  torch.scope(() => {
+    const many = torch.randn([1500, 4]);
+    for (const k of [1, 2]) {
+      const { indices } = nearestAmong(many, k, 'euclidean', { budget: budgetFor(64, 1500) });
+      const distances = euclideanDistance(many, many).clamp_min_(0);
+      const [, order] = torch.sort(distances, { stable: true, dim: 1 }) as [torch.Tensor, torch.Tensor];
+      assert.deepEqual([...indices], order.narrow(1, 0, k).flatten().int().tolist());
+    }
+  });
+});
+
 test('features that are not finite have neighbours all the same', () => {
   torch.scope(() => {
     const bad = features.clone();
