@@ -30,6 +30,7 @@ import { Checkpointer, type Extra } from './checkpoint.js';
 import { resolveDevice, saveConfig } from './default-setup.js';
 import { evaluateOnTests, type TestSet } from './evaluate.js';
 import type { EventWriter } from './events.js';
+import { Forwarded } from './forwarded.js';
 import {
   configuredHooks,
   EMA,
@@ -54,7 +55,7 @@ import {
 } from './parallel.js';
 import { currentSeed, seedAll } from './seed.js';
 import type { SimpleTrainer } from './simple-trainer.js';
-import { HookBase, TrainerBase } from './train-loop.js';
+import { type HookBase, TrainerBase } from './train-loop.js';
 import { captureState, type DataFacts, type Position, restoreState, STATE_KEY } from './training-state.js';
 import { ConsoleWriter } from './writers/console.js';
 import { JsonWriter } from './writers/json.js';
@@ -395,31 +396,5 @@ export class DefaultTrainer extends TrainerBase {
     logger.info(`Auto-scaling the number of classes: MODEL.HEADS.NUM_CLASSES = ${numClasses}`);
     saveConfig(scaled);
     return cfg.isFrozen() ? scaled.freeze() : scaled;
-  }
-}
-
-/** Shows the hooks of a trainer the gradients of another. */
-class Forwarded extends HookBase {
-  readonly #outer: TrainerBase;
-
-  constructor(outer: TrainerBase) {
-    super();
-    this.#outer = outer;
-  }
-
-  override get name(): string {
-    return this.#watcher?.name ?? super.name;
-  }
-
-  override get watchesBackward(): boolean {
-    return this.#watcher !== undefined;
-  }
-
-  get #watcher(): HookBase | undefined {
-    return this.#outer.hooks.find((hook) => hook.watchesBackward);
-  }
-
-  override afterBackward(): void {
-    this.#outer.afterBackward();
   }
 }

@@ -1,8 +1,6 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { ampDtype } from '../../src/engine/amp-trainer.js';
 import {
   AMPTrainer,
@@ -15,21 +13,12 @@ import { addClipping } from '../../src/solver/clipping.js';
 import * as torch from '../../src/torch/index.js';
 import { pythonTorch, pythonTorchMissing } from '../support/paths.js';
 import { runPython } from '../support/python.js';
-import { tinyConfig, writeTinySet } from './tiny.js';
+import { tinyConfig } from './tiny.js';
+import { tinyFolder } from './tiny-folder.js';
 import './support.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'reid-amp-'));
-let threads: number;
-before(async () => {
-  threads = torch.getNumThreads();
-  torch.setNumThreads(1);
-  await writeTinySet(join(folder, 'data'));
-  process.env.FASTREID_DATASETS = join(folder, 'data');
-});
-after(() => {
-  torch.setNumThreads(threads);
-  rmSync(folder, { recursive: true, force: true });
-});
+const folder = tinyFolder('amp');
+torch.setNumThreads(1);
 
 class Net extends torch.nn.Module<[torch.Tensor], { loss: torch.Tensor }> {
   readonly conv = new torch.nn.Conv2d(3, 4, 3);

@@ -1,8 +1,6 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { chooseImages } from '../../src/cli/images.js';
 import { buildReidTestLoader, buildReidTrainLoader, OwnDataset, type OwnItem } from '../../src/data/index.js';
 import { Checkpointer, DefaultPredictor, DefaultTrainer } from '../../src/engine/index.js';
@@ -10,17 +8,12 @@ import { setQuiet } from '../../src/logger.js';
 import { sideInformation } from '../../src/modeling/backbones/cameras.js';
 import { BACKBONE_REGISTRY, buildModel, CameraBackbone, callBackbone } from '../../src/modeling/index.js';
 import * as torch from '../../src/torch/index.js';
-import { tinyConfig, writeTinySet } from './tiny.js';
+import { tinyConfig } from './tiny.js';
+import { tinyFolder } from './tiny-folder.js';
 
 setQuiet(true);
 torch.setNumThreads(1);
-const folder = mkdtempSync(join(tmpdir(), 'reid-cameras-'));
-before(async () => {
-  await writeTinySet(join(folder, 'data'));
-  process.env.FASTREID_DATASETS = join(folder, 'data');
-});
-after(() => rmSync(folder, { recursive: true, force: true }));
-
+const folder = tinyFolder('cameras');
 /** Cameras that the backbone was called with, by mode. */
 const seen = { training: new Set<number>(), evaluation: new Set<number>() };
 

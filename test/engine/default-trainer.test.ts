@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import type { Config } from '../../src/config/index.js';
 import {
   DefaultTrainer,
@@ -14,18 +13,13 @@ import {
 import { setQuiet } from '../../src/logger.js';
 import { Baseline, type MetaArch } from '../../src/modeling/index.js';
 import * as torch from '../../src/torch/index.js';
-import { tinyConfig, writeTinySet } from './tiny.js';
+import { tinyConfig } from './tiny.js';
+import { tinyFolder } from './tiny-folder.js';
 
 setQuiet(true);
-const folder = mkdtempSync(join(tmpdir(), 'reid-trainer-'));
+const folder = tinyFolder('trainer');
 let runs = 0;
 const config = (overrides: unknown[] = []): Config => tinyConfig(join(folder, String(runs++)), overrides);
-
-before(async () => {
-  await writeTinySet(join(folder, 'data'));
-  process.env.FASTREID_DATASETS = join(folder, 'data');
-});
-after(() => rmSync(folder, { recursive: true, force: true }));
 
 function build(cfg: Config, Trainer = DefaultTrainer): DefaultTrainer {
   torch.manualSeed(3);

@@ -1,24 +1,18 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { writeEvaluation } from '../../src/engine/evaluation-files.js';
 import { DefaultTrainer, defaultSetup } from '../../src/engine/index.js';
 import { flattenResults } from '../../src/evaluation/index.js';
 import { setQuiet } from '../../src/logger.js';
 import * as torch from '../../src/torch/index.js';
-import { tinyConfig, writeTinySet } from './tiny.js';
+import { tinyConfig } from './tiny.js';
+import { tinyFolder } from './tiny-folder.js';
 
 setQuiet(true);
 torch.setNumThreads(1);
-const folder = mkdtempSync(join(tmpdir(), 'reid-evaluation-'));
-before(async () => {
-  await writeTinySet(join(folder, 'data'));
-  process.env.FASTREID_DATASETS = join(folder, 'data');
-});
-after(() => rmSync(folder, { recursive: true, force: true }));
-
+const folder = tinyFolder('evaluation');
 test('every feature together in a run: table, CSV and JSON have the same figures', async () => {
   const out = join(folder, 'out');
   const cfg = tinyConfig(out, [

@@ -1,22 +1,16 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { DefaultTrainer } from '../../src/engine/index.js';
 import type { Results } from '../../src/evaluation/index.js';
 import * as torch from '../../src/torch/index.js';
 import { DEVICES, skipWithout } from '../support/devices.js';
-import { tinyConfig, writeTinySet } from './tiny.js';
+import { tinyConfig } from './tiny.js';
+import { tinyFolder } from './tiny-folder.js';
 import './support.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'reid-on-device-'));
-before(async () => {
-  torch.setNumThreads(1);
-  await writeTinySet(join(folder, 'data'));
-  process.env.FASTREID_DATASETS = join(folder, 'data');
-});
-after(() => rmSync(folder, { recursive: true, force: true }));
+const folder = tinyFolder('on-device');
+torch.setNumThreads(1);
 
 async function train(name: string, device: string, options: unknown[]) {
   const cfg = tinyConfig(join(folder, name), ['MODEL.DEVICE', device, 'CUDNN_BENCHMARK', true, ...options]);

@@ -1,8 +1,6 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { AMPTrainer } from '../../src/engine/amp-trainer.js';
 import {
   DefaultTrainer,
@@ -14,21 +12,12 @@ import {
 import { checkRecordable } from '../../src/engine/recorded-steps.js';
 import * as torch from '../../src/torch/index.js';
 import { FakeRecorder } from '../support/fake_recorder.js';
-import { tinyConfig, writeTinySet } from './tiny.js';
+import { tinyConfig } from './tiny.js';
+import { tinyFolder } from './tiny-folder.js';
 import './support.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'reid-recorded-'));
-let threads: number;
-before(async () => {
-  threads = torch.getNumThreads();
-  torch.setNumThreads(1);
-  await writeTinySet(join(folder, 'data'));
-  process.env.FASTREID_DATASETS = join(folder, 'data');
-});
-after(() => {
-  torch.setNumThreads(threads);
-  rmSync(folder, { recursive: true, force: true });
-});
+const folder = tinyFolder('recorded');
+torch.setNumThreads(1);
 
 /** Trains the tiny model, with steps one call at a time or recorded; weights and losses at the end. */
 async function train(name: string, options: unknown[], recorder?: FakeRecorder) {

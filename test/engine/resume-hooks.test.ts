@@ -1,22 +1,15 @@
 import assert from 'node:assert/strict';
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { DefaultTrainer, hooks, seedAll } from '../../src/engine/index.js';
 import { setQuiet } from '../../src/logger.js';
 import * as torch from '../../src/torch/index.js';
-import { tinyConfig, writeTinySet } from './tiny.js';
+import { tinyConfig } from './tiny.js';
+import { tinyFolder } from './tiny-folder.js';
 
 setQuiet(true);
-const folder = mkdtempSync(join(tmpdir(), 'reid-resume-hooks-'));
-
-before(async () => {
-  process.env.FASTREID_DATASETS = join(folder, 'data');
-  await writeTinySet(join(folder, 'data'));
-});
-
-after(() => rmSync(folder, { recursive: true, force: true }));
+const folder = tinyFolder('resume-hooks');
 
 interface RunOptions {
   resume?: boolean;

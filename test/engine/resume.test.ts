@@ -1,45 +1,25 @@
 import assert from 'node:assert/strict';
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import * as torch from '../../src/torch/index.js';
-import { pythonTorch, pythonTorchMissing, repoRoot } from '../support/paths.js';
+import { pythonTorch, pythonTorchMissing } from '../support/paths.js';
 import { writeTinySet } from './tiny.js';
+import { type Ended, runTiny, type Watch } from './tiny-run.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'reid-resume-'));
-const program = join(repoRoot, 'dist/test/engine/tiny-train.js');
 
-interface Finished {
-  code: number | null;
-  signal: NodeJS.Signals | null;
-  output: string;
-}
-
-/** Runs the training; `watch` sees its output grow and may send signals. */
+/** Steps of a new training take long enough to be interrupted. */
 function train(
   name: string,
   args: string[],
-  watch: (output: string, kill: (s: NodeJS.Signals) => void) => void = () => {},
+  watch?: Watch,
   stepMs = args.length > 0 ? 0 : 20,
-) {
-  return new Promise<Finished>((resolve) => {
-    const env = {
-      ...process.env,
-      FASTREID_DATASETS: join(folder, 'data'),
-      STEP_MS: String(stepMs),
-    };
-    const child = spawn(process.execPath, [program, join(folder, name), ...args], { env });
-    let output = '';
-    const take = (chunk: Buffer): void => {
-      output += chunk;
-      watch(output, (signal) => child.kill(signal));
-    };
-    child.stdout.on('data', take);
-    child.stderr.on('data', take);
-    child.on('close', (code, signal) => resolve({ code, signal, output }));
-  });
+): Promise<Ended> {
+  const environment = { FASTREID_DATASETS: join(folder, 'data'), STEP_MS: String(stepMs) };
+  return runTiny([join(folder, name), ...args], environment, watch);
 }
 
 /** Everything in a checkpoint, tensors as bytes, for comparison. */

@@ -1,45 +1,24 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { repoRoot } from '../support/paths.js';
 import { writeTinySet } from './tiny.js';
+import { type Ended, runTiny, type Watch } from './tiny-run.js';
 
 // A training whose decoding threads always have work in hand: pictures take far longer to decode than steps do.
 const SIDE = 1600;
 const folder = mkdtempSync(join(tmpdir(), 'reid-shutdown-'));
 const data = join(folder, 'data');
-const program = join(repoRoot, 'dist/test/engine/tiny-train.js');
 
-interface Ended {
-  code: number | null;
-  signal: NodeJS.Signals | null;
-  output: string;
-}
-
-/** Runs the training; `watch` sees its output grow and may send signals. */
-function train(
-  name: string,
-  environment: NodeJS.ProcessEnv = {},
-  watch: (output: string, kill: (signal: NodeJS.Signals) => void) => void = () => {},
-): Promise<Ended> {
-  return new Promise((resolve) => {
-    const env = { ...process.env, FASTREID_DATASETS: data, ...environment };
-    const args = [program, join(folder, name), 'DATALOADER.NUM_WORKERS', '2'];
-    // A training that hangs is killed, and no test expects SIGKILL.
-    const child = spawn(process.execPath, args, { env, timeout: 60_000, killSignal: 'SIGKILL' });
-    let output = '';
-    const take = (chunk: Buffer): void => {
-      output += chunk;
-      watch(output, (signal) => child.kill(signal));
-    };
-    child.stdout.on('data', take);
-    child.stderr.on('data', take);
-    child.on('close', (code, signal) => resolve({ code, signal, output }));
-  });
-}
+/** A training that hangs is killed after a minute, and no test expects SIGKILL. */
+const train = (name: string, environment: NodeJS.ProcessEnv = {}, watch?: Watch): Promise<Ended> =>
+  runTiny(
+    [join(folder, name), 'DATALOADER.NUM_WORKERS', '2'],
+    { FASTREID_DATASETS: data, ...environment },
+    watch,
+    60_000,
+  );
 
 before(() => writeTinySet(data, SIDE));
 after(() => rmSync(folder, { recursive: true, force: true }));
