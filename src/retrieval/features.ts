@@ -85,19 +85,27 @@ export function loadFeatures(path: string): FeatureSet {
 export function selectImages(set: FeatureSet, rows: readonly number[]): FeatureSet {
   const place = new Map(rows.map((row, i) => [row, i]));
   const some = <T>(list: readonly T[] | undefined): T[] | undefined => list && rows.map((row) => list[row]);
-  const placesOf = (list: readonly number[]): number[] => list.flatMap((row) => place.get(row) ?? []);
-  const trials = set.protocol?.trials.map((trial) => ({
-    query: placesOf(trial.query),
-    gallery: placesOf(trial.gallery),
-  }));
   return {
     ...set,
     features: takeRows(set.features, rows),
     paths: some(set.paths)!,
     identities: some(set.identities),
     cameras: some(set.cameras),
-    protocol: set.protocol && trials && { ...set.protocol, trials },
+    protocol: set.protocol && movedProtocol(set.protocol, (row) => place.get(row)),
   };
+}
+
+/** The same test where image `row` is image `place(row)`, or is left out where that is undefined. */
+export function movedProtocol(
+  protocol: TestProtocol,
+  place: (row: number) => number | undefined,
+): TestProtocol {
+  const placesOf = (list: readonly number[]): number[] => list.flatMap((row) => place(row) ?? []);
+  const trials = protocol.trials.map(({ query, gallery }) => ({
+    query: placesOf(query),
+    gallery: placesOf(gallery),
+  }));
+  return { ...protocol, trials };
 }
 
 function readSafetensors(path: string): { array: Tensor; texts: Described } {

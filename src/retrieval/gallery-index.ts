@@ -1,9 +1,16 @@
 import type { Label } from '../data/labels.js';
 import { normalize_ } from '../evaluation/distance.js';
-import { type Metric, nearestRows, normalize, parseMetric, takeRows } from '../evaluation/index.js';
+import {
+  type Metric,
+  nearestRows,
+  normalize,
+  parseMetric,
+  type TestProtocol,
+  takeRows,
+} from '../evaluation/index.js';
 import type { DeviceLike, Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
-import { loadFeatures, saveFeatures } from './features.js';
+import { loadFeatures, movedProtocol, saveFeatures } from './features.js';
 
 /** An image of a gallery. */
 export interface GalleryEntry {
@@ -51,6 +58,9 @@ export class GalleryIndex implements Disposable {
   #features: Tensor;
   #entries: GalleryEntry[] = [];
   #rows = new Map<string, number>();
+  /** What the file that was loaded says besides, as `FeatureSet` has it. */
+  #protocol: TestProtocol | undefined;
+  #mirrored: boolean | undefined;
 
   /** An empty index of features of `dim` numbers. */
   constructor(dim: number, { metric = 'cosine', device = 'cpu', budget }: IndexOptions = {}) {
@@ -116,6 +126,8 @@ export class GalleryIndex implements Disposable {
     const gone = new Set([...paths].flatMap((path) => this.#rows.get(path) ?? []));
     if (gone.size === 0) return 0;
     const rows = this.#entries.flatMap((_, row) => (gone.has(row) ? [] : [row]));
+    const place = new Map(rows.map((row, i) => [row, i]));
+    this.#protocol &&= movedProtocol(this.#protocol, (row) => place.get(row));
     const kept = torch.noGrad(() => takeRows(this.#features, rows).keep());
     this.#features.dispose();
     this.#features = kept;
@@ -151,7 +163,11 @@ export class GalleryIndex implements Disposable {
     );
   }
 
-  /** Writes a features file (`saveFeatures`), which `load` and every command that takes features read. */
+  /**
+   * Writes a features file (`saveFeatures`), which `load` and every command that takes features read. What `load` read
+   * is written again: also `mirrored`, and `protocol` without the images that were removed; of images that were added
+   * it knows nothing.
+   */
   save(path: string): void {
     const column = (label: 'identity' | 'camera'): Label[] | undefined =>
       this.#entries[0]?.[label] === undefined ? undefined : this.#entries.map((entry) => entry[label]!);
@@ -161,6 +177,8 @@ export class GalleryIndex implements Disposable {
         paths: this.#entries.map((entry) => entry.path),
         identities: column('identity'),
         cameras: column('camera'),
+        protocol: this.#protocol,
+        mirrored: this.#mirrored,
       }),
     );
   }
@@ -168,7 +186,7 @@ export class GalleryIndex implements Disposable {
   /** Makes an index of a features file. Of images that are there twice, the first counts. */
   static load(path: string, options: IndexOptions = {}): GalleryIndex {
     return torch.scope(() => {
-      const { features, paths, identities, cameras } = loadFeatures(path);
+      const { features, paths, identities, cameras, protocol, mirrored } = loadFeatures(path);
       const index = new GalleryIndex(features.shape[1], options);
       const first = new Map<string, number>();
       for (const [row, name] of paths.entries()) if (!first.has(name)) first.set(name, row);
@@ -185,6 +203,8 @@ export class GalleryIndex implements Disposable {
         index.dispose();
         throw new Error(`${path}: ${(error as Error).message}`);
       }
+      index.#protocol = protocol && movedProtocol(protocol, (row) => index.#rows.get(paths[row]));
+      index.#mirrored = mirrored;
       return index;
     });
   }

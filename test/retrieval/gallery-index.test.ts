@@ -7,7 +7,13 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
-import { type GalleryEntry, GalleryIndex, loadFeatures, saveFeatures } from '../../src/retrieval/index.js';
+import {
+  type FeatureSet,
+  type GalleryEntry,
+  GalleryIndex,
+  loadFeatures,
+  saveFeatures,
+} from '../../src/retrieval/index.js';
 import * as torch from '../../src/torch/index.js';
 import { repoRoot } from '../support/paths.js';
 
@@ -144,6 +150,47 @@ test('an index of a test set whose gallery has the queries too: each image once'
     index.search(torch.tensor([[1, 0]]), 5).map((list) => list.map((found) => found.path)),
     [['a', 'b']],
   );
+});
+
+test('loaded and saved: everything that the file says of its images is written again', () => {
+  const path = join(folder, 'again.safetensors');
+  const known = {
+    paths: ['q', 'a', 'b'],
+    identities: [1, 1, 'x'],
+    cameras: ['door', 'gate', 'gate'],
+    protocol: { trials: [{ query: [0], gallery: [1, 2] }], cameras: true },
+    mirrored: true,
+  };
+  saveFeatures(path, { ...known, features: torch.eye(3) });
+  const again = (change: (index: GalleryIndex) => void): Omit<FeatureSet, 'features'> => {
+    using index = GalleryIndex.load(path);
+    change(index);
+    index.save(path);
+    const { features, ...rest } = loadFeatures(path);
+    assert.equal(features.shape[0], rest.paths.length);
+    return rest;
+  };
+  assert.deepEqual(
+    again(() => {}),
+    known,
+  );
+  const added = again((index) => index.add(torch.ones([1, 3]), [{ path: 'c', identity: 2, camera: 'door' }]));
+  assert.deepEqual(added.protocol, known.protocol);
+  const removed = again((index) => void index.remove(['a']));
+  assert.deepEqual(removed.paths, ['q', 'b', 'c']);
+  assert.deepEqual(removed.protocol, { trials: [{ query: [0], gallery: [1] }], cameras: true });
+  assert.equal(removed.mirrored, true);
+});
+
+test('a query that is in the gallery too is one image of the index, and of the test that is saved', () => {
+  const path = join(folder, 'both.safetensors');
+  const protocol = { trials: [{ query: [0], gallery: [1, 2] }], cameras: true };
+  saveFeatures(path, { features: torch.eye(3), paths: ['a', 'b', 'a'], protocol });
+  using index = GalleryIndex.load(path);
+  index.save(path);
+  const saved = loadFeatures(path);
+  assert.deepEqual(saved.paths, ['a', 'b']);
+  assert.deepEqual(saved.protocol?.trials, [{ query: [0], gallery: [1, 0] }]);
 });
 
 test('killed while saving: the file is one of those that were saved, whole', async () => {
