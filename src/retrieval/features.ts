@@ -3,7 +3,8 @@ import type { Label } from '../data/labels.js';
 import { type TestProtocol, takeRows } from '../evaluation/index.js';
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
-import { writeAtomicSync } from '../torch/serialization/atomic-file.js';
+import { writeDescribedSync } from '../torch/serialization/atomic-file.js';
+import { npyBytes } from '../torch/serialization/npy.js';
 
 /** Features with what is known of the images that they are of. */
 export interface FeatureSet {
@@ -35,8 +36,9 @@ export function checkFeaturesPath(path: string): void {
 
 /**
  * Writes features. A `.safetensors` file has the tensor `features` and, in its metadata, `paths`, `identities`,
- * `cameras`, `protocol` and `mirrored`, each as JSON. A `.npy` file has the array alone; the same fields are in a JSON file beside
- * it, which has its name but for the ending.
+ * `cameras`, `protocol` and `mirrored`, each as JSON. A `.npy` file has the array alone; the same fields are in a JSON
+ * file beside it, which has its name but for the ending. An error leaves what was there; a crash may leave a `.npy` file
+ * without the JSON file, but never with that of other features.
  */
 export function saveFeatures(path: string, set: FeatureSet): void {
   checkFeaturesPath(path);
@@ -48,8 +50,10 @@ export function saveFeatures(path: string, set: FeatureSet): void {
     return;
   }
   const texts = Object.fromEntries(known.map((field) => [field, set[field]]));
-  writeAtomicSync(labelFile(path), [Buffer.from(`${JSON.stringify(texts)}\n`)]);
-  torch.saveNpy(set.features, path);
+  writeDescribedSync(
+    [path, npyBytes(set.features)],
+    [labelFile(path), [Buffer.from(`${JSON.stringify(texts)}\n`)]],
+  );
 }
 
 /**
@@ -61,7 +65,8 @@ export function saveFeatures(path: string, set: FeatureSet): void {
 export function loadFeatures(path: string): FeatureSet {
   checkFeaturesPath(path);
   return torch.scope(() => {
-    const { array, texts } = path.endsWith('.npy') ? readNpy(path) : readSafetensors(path);
+    const npy = path.endsWith('.npy');
+    const { array, texts } = npy ? readNpy(path) : readSafetensors(path);
     if (array.shape.length !== 2 || !array.dtype.isFloatingPoint) {
       throw new Error(
         `${path}: features must be a matrix of floats, got ${array.dtype.name} of shape [${array.shape.join(', ')}]`,
@@ -76,7 +81,7 @@ export function loadFeatures(path: string): FeatureSet {
       protocol: protocol as TestProtocol | undefined,
       mirrored: mirrored as boolean | undefined,
     };
-    checkFeatures(path, set);
+    checkFeatures(npy ? `${path} and ${labelFile(path)}` : path, set, npy ? NO_PAIR : '');
     return set;
   });
 }
@@ -138,16 +143,20 @@ function parse(where: string, text: string): unknown {
   }
 }
 
+const NO_PAIR =
+  ': these files are not of the same features; write both again, or remove the .json file, and the features have no labels';
+
 const isLabel = (value: unknown): boolean => typeof value === 'string' || Number.isFinite(value);
 
-function checkFeatures(where: string, set: FeatureSet): void {
+/** @param hint what to do about labels whose number does not fit */
+function checkFeatures(where: string, set: FeatureSet, hint = ''): void {
   const { features, paths, identities, cameras, protocol, mirrored } = set;
   const [n] = features.shape;
   for (const [field, list] of Object.entries({ paths, identities, cameras })) {
     if (list === undefined) continue;
     if (!Array.isArray(list) || list.length !== n) {
       const count = Array.isArray(list) ? `${list.length}` : 'no list of';
-      throw new Error(`${where}: ${count} ${field} for ${n} features`);
+      throw new Error(`${where}: ${count} ${field} for ${n} features${hint}`);
     }
     const wrong = list.findIndex((value) =>
       field === 'paths' ? typeof value !== 'string' : !isLabel(value),

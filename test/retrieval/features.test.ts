@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -94,4 +95,40 @@ test('files that hold something else are named', () => {
   writeFileSync(file('pair.json'), 'null');
   assert.throws(() => loadFeatures(npy), /pair\.json must hold a JSON object/);
   assert.ok(readFileSync(npy).length > 0);
+  torch.saveNpy(torch.ones([2, 2]), npy);
+  writeFileSync(file('pair.json'), JSON.stringify({ paths: ['a', 'b', 'c'] }));
+  assert.throws(
+    () => loadFeatures(npy),
+    /pair\.npy and .*pair\.json: 3 paths for 2 features: .*not of the same features; write both again, or remove/,
+  );
+});
+
+test('a full disk leaves the features, and what is known of their images, as they were', {
+  skip: process.platform === 'win32',
+}, () => {
+  const library = (name: string): string =>
+    JSON.stringify(new URL(`../../src/${name}/index.js`, import.meta.url).href);
+  const script = `
+    import { saveFeatures } from ${library('retrieval')};
+    import * as torch from ${library('torch')};
+    const paths = Array.from({ length: 1 << 12 }, (_, i) => 'other/' + i);
+    const sizes = { array: [paths, 16], labels: [paths.map((path) => path.padEnd(99, '0')), 1] };
+    for (const [name, [paths, dim]] of Object.entries(sizes)) {
+      try { saveFeatures(process.argv[1], { features: torch.zeros([paths.length, dim]), paths }); }
+      catch (error) { console.log(name, error.code); }
+    }`;
+  const home = mkdtempSync(join(folder, 'full-'));
+  const path = join(home, 'features.npy');
+  const given = set();
+  saveFeatures(path, given);
+  // Files may not grow beyond 128 KiB in this shell, which is what a full disk looks like to a program.
+  const shell = `trap '' XFSZ; ulimit -f 256; exec "$0" --input-type=module -e "$1" "$2"`;
+  const { stdout, stderr } = spawnSync('sh', ['-c', shell, process.execPath, script, path], {
+    encoding: 'utf8',
+  });
+  assert.equal(stdout, 'array EFBIG\nlabels EFBIG\n', stderr);
+  const { features, paths } = loadFeatures(path);
+  assert.deepEqual(features.toArray(), given.features.toArray());
+  assert.deepEqual(paths, given.paths);
+  assert.deepEqual(readdirSync(home).sort(), ['features.json', 'features.npy']);
 });

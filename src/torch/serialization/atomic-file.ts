@@ -50,11 +50,8 @@ function finish({ path, temporary, mode }: Target): void {
 /** Largest single write; the system's own limit is 2 GiB. */
 const maxWrite = 1 << 28;
 
-/**
- * Writes `chunks`, one after the other, to a temporary file beside `path`, syncs it and renames it to `path`. On any
- * error the temporary file is removed and `path` is as it was. A chunk is used up before the next is asked for.
- */
-export function writeAtomicSync(path: string, chunks: Iterable<Uint8Array>): void {
+/** Writes the temporary file and syncs it; on any error it is removed. */
+function stage(path: string, chunks: Iterable<Uint8Array>): Target {
   const target = prepare(path);
   try {
     const fd = fs.openSync(target.temporary, 'wx', 0o666);
@@ -68,9 +65,43 @@ export function writeAtomicSync(path: string, chunks: Iterable<Uint8Array>): voi
     } finally {
       fs.closeSync(fd);
     }
+    return target;
+  } catch (error) {
+    fs.rmSync(target.temporary, { force: true });
+    throw error;
+  }
+}
+
+/**
+ * Writes `chunks`, one after the other, to a temporary file beside `path`, syncs it and renames it to `path`. On any
+ * error the temporary file is removed and `path` is as it was. A chunk is used up before the next is asked for.
+ */
+export function writeAtomicSync(path: string, chunks: Iterable<Uint8Array>): void {
+  const target = stage(path, chunks);
+  try {
     finish(target);
   } catch (error) {
     fs.rmSync(target.temporary, { force: true });
+    throw error;
+  }
+}
+
+/** A path and what is to be written there. */
+export type Content = readonly [path: string, chunks: Iterable<Uint8Array>];
+
+/**
+ * Writes a file and another that describes it. Both are whole, under temporary names, before either is replaced, and
+ * the old description goes first: a crash may leave the file without one, but never beside that of another content.
+ */
+export function writeDescribedSync(file: Content, description: Content): void {
+  const staged: Target[] = [];
+  try {
+    for (const [path, chunks] of [file, description]) staged.push(stage(path, chunks));
+    fs.rmSync(staged[1].path, { force: true });
+    syncFolder(staged[1].path);
+    for (const target of staged) finish(target);
+  } catch (error) {
+    for (const { temporary } of staged) fs.rmSync(temporary, { force: true });
     throw error;
   }
 }

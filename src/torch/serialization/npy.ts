@@ -105,6 +105,16 @@ export function loadNpy(path: string): Tensor {
   }
 }
 
+/**
+ * A `.npy` file's bytes, in pieces.
+ * @throws TypeError for a dtype that NumPy lacks, as bfloat16.
+ */
+export function npyBytes(tensor: Tensor): Iterable<Uint8Array> {
+  const descr = descrs.get(tensor.dtype);
+  if (!descr) throw new TypeError(`saveNpy: NumPy has no ${tensor.dtype.name}; convert it to float32 first`);
+  return write(tensor, descr);
+}
+
 function* write(tensor: Tensor, descr: string): Generator<Uint8Array> {
   const { shape, dtype } = tensor;
   const sizes = shape.length === 1 ? `${shape[0]},` : shape.join(', ');
@@ -132,7 +142,5 @@ function* write(tensor: Tensor, descr: string): Generator<Uint8Array> {
  * @throws TypeError for a dtype that NumPy lacks, as bfloat16.
  */
 export function saveNpy(tensor: Tensor, path: string): void {
-  const descr = descrs.get(tensor.dtype);
-  if (!descr) throw new TypeError(`saveNpy: NumPy has no ${tensor.dtype.name}; convert it to float32 first`);
-  writeAtomicSync(path, write(tensor, descr));
+  writeAtomicSync(path, npyBytes(tensor));
 }
