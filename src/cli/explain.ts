@@ -34,6 +34,8 @@ interface Comparison {
   paths: string[];
   identities: (Label | undefined)[];
   cameras: (Label | undefined)[];
+  /** As {@link ImageSet} has them, negative where not known. */
+  trainingCameras?: number[];
   /** Whether it is known which images are right. */
   judged: boolean;
 }
@@ -74,16 +76,21 @@ async function run(flags: ExplainFlags): Promise<void> {
   const cfg = await predictorConfig('explain', flags);
   await importExtensions(flags.import);
   const gallery = await readGallery(cfg, flags);
-  const { rows, paths, identities, cameras, judged } = compare(gallery, flags);
+  const { rows, paths, identities, cameras, trainingCameras, judged } = compare(gallery, flags);
   const { assertSupported } = await import('../config/index.js');
   const engine = await import('../engine/index.js');
+  const torch = await import('../torch/index.js');
   const { renderPng } = await import('../charts/index.js');
   const { bestMatches, VERDICT_COLOURS } = await import('../retrieval/index.js');
   assertSupported(engine.resolveDevice(cfg));
   const predictor = await engine.DefaultPredictor.create(cfg, flags);
   const features = gallery.features
     ? await indexedFeatures(predictor, gallery.features, rows, paths[0], flags)
-    : await predictor.embed(paths, { batchSize: flags.batchSize, onProgress: reporter() });
+    : await predictor.embed(paths, {
+        batchSize: flags.batchSize,
+        cameras: trainingCameras,
+        onProgress: reporter(),
+      });
   const found = bestMatches({ features, identities: judged ? identities : undefined, cameras }, top);
   if (found.length === 0) throw new Error('nothing in the gallery counts for this query');
   const whose = (i: number): string =>
@@ -98,7 +105,9 @@ async function run(flags: ExplainFlags): Promise<void> {
     const { row, rank, distance } = match;
     const images = await preparedImages(predictor, [paths[0], paths[row]]);
     queryImage ??= images.select(0, 0);
-    const explanation = engine.explainPair(predictor.model as never, images, layer);
+    const numbers = trainingCameras && [trainingCameras[0], trainingCameras[row]];
+    const camids = numbers && torch.tensor(BigInt64Array.from(numbers, BigInt));
+    const explanation = engine.explainPair(predictor.model as never, images, layer, camids);
     if (gallery.features) checkSame(flags.index!, paths[row], 1 - distance, explanation.similarity);
     const head = headOf(match, top);
     matches.push({
@@ -139,7 +148,14 @@ async function readGallery(cfg: Config, flags: ExplainFlags): Promise<Gallery> {
   if (given > 1) throw new UsageError('give one of --dataset, --gallery, --list and --index');
   if (index !== undefined) {
     const { loadFeatures } = await import('../retrieval/index.js');
-    return loadFeatures(index);
+    const set = loadFeatures(index);
+    if (cfg.MODEL.BACKBONE.SIE_CAMERAS > 0 && set.cameras !== undefined) {
+      throw new UsageError(
+        `--index ${index}: MODEL.BACKBONE.SIE_CAMERAS is set, and features do not say with which embeddings of ` +
+          'cameras they were made: look the query up in their images, by --dataset, --gallery or --list',
+      );
+    }
+    return set;
   }
   const name = given === 0 ? (cfg.DATASETS.TESTS as readonly string[])[0] : dataset;
   if (given === 0 && name === undefined)
@@ -149,7 +165,7 @@ async function readGallery(cfg: Config, flags: ExplainFlags): Promise<Gallery> {
 
 /** Finds the query among the images, or takes it as one of its own, and puts it in front of what it is looked up in. */
 function compare(gallery: Gallery, { query, identity }: ExplainFlags): Comparison {
-  const { paths, identities, cameras, protocol } = gallery;
+  const { paths, identities, cameras, trainingCameras, protocol } = gallery;
   const own = findQuery(paths, query);
   const others = (protocol?.trials[0].gallery ?? paths.map((_, row) => row)).filter((row) => row !== own);
   if (others.length === 0) throw new UsageError('the gallery holds no image besides the query');
@@ -167,6 +183,7 @@ function compare(gallery: Gallery, { query, identity }: ExplainFlags): Compariso
     paths: [own === undefined ? query : paths[own], ...others.map((row) => paths[row])],
     identities: whose,
     cameras: column(protocol?.cameras === false ? undefined : cameras),
+    trainingCameras: trainingCameras && rows.map((row) => (row === undefined ? -1 : trainingCameras[row])),
     judged: whose[0] !== undefined,
   };
 }

@@ -4,7 +4,7 @@ type Tensor = torch.Tensor;
 
 /** The part of a model that is needed here: features of images, with gradients. */
 export interface ExplainableModel extends torch.nn.AnyModule {
-  call(batch: { images: Tensor }): unknown;
+  call(batch: { images: Tensor; camids?: Tensor }): unknown;
 }
 
 /** Where a picture made a layer active. Both maps are float32 `[height, width]` of the picture, 0 to 1, on the CPU. */
@@ -30,9 +30,15 @@ export interface Explanation {
  *
  * @param images `[2, 3, height, width]`, 0 to 255, RGB: query and match
  * @param layer dotted name of a module that gives maps `[2, C, h, w]`; default `backbone`
+ * @param camids int64 `[2]`, for models with embeddings of cameras; default: both unknown
  * @throws where the layer gives something else
  */
-export function explainPair(model: ExplainableModel, images: Tensor, layer = 'backbone'): Explanation {
+export function explainPair(
+  model: ExplainableModel,
+  images: Tensor,
+  layer = 'backbone',
+  camids?: Tensor,
+): Explanation {
   if (images.shape.length !== 4 || images.shape[0] !== 2) {
     throw new RangeError(
       `explainPair: two images [2, 3, height, width] are needed, not [${images.shape.join(', ')}]`,
@@ -43,7 +49,7 @@ export function explainPair(model: ExplainableModel, images: Tensor, layer = 'ba
     // The pictures ask for a gradient, so that there is one whether or not the model's weights do.
     const pixels = images.detach().to(torch.float32).requiresGrad_();
     capture.attach();
-    const features = model.call({ images: pixels });
+    const features = model.call({ images: pixels, camids });
     if (!(features instanceof torch.Tensor)) throw new Error('explainPair: the model is in training mode');
     const [a, b] = [features.select(0, 0), features.select(0, 1)];
     const similarity = a.mul(b).sum().div(a.linalg_vector_norm().mul(b.linalg_vector_norm()));

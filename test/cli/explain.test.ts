@@ -5,9 +5,12 @@ import { dirname, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import sharp from 'sharp';
 import { getCfg } from '../../src/config/index.js';
+import { Checkpointer } from '../../src/engine/index.js';
 import { buildModel } from '../../src/modeling/index.js';
+import { loadFeatures } from '../../src/retrieval/index.js';
 import * as torch from '../../src/torch/index.js';
-import { writeTinySet } from '../engine/tiny.js';
+import { COLOUR } from '../engine/colour.js';
+import { tinyConfig, writeTinySet } from '../engine/tiny.js';
 import { repoRoot } from '../support/paths.js';
 import { reidNative } from './support.js';
 
@@ -124,6 +127,35 @@ test('a data set, that of the configuration by default: queries by the end of th
     /bounding_box_test\/000[12456]_c[234]s1_.*id [12456], camera [123]$/,
   );
   assert.ok(existsSync(out));
+});
+
+test('a model with embeddings of cameras: images of a data set have theirs, as in its features', async () => {
+  const home = join(folder, 'cameras');
+  const env = { FASTREID_DATASETS: join(home, 'data') };
+  await writeTinySet(env.FASTREID_DATASETS);
+  const cfg = tinyConfig(home, [...COLOUR, 'MODEL.WEIGHTS', join(home, 'weights.pth')]);
+  const network = buildModel(cfg, () => undefined);
+  torch.noGrad(() => network.stateDict().get('backbone.sie_embed')!.normal_());
+  await new Checkpointer(network, home).save('weights');
+  writeFileSync(join(home, 'config.yaml'), cfg.dump());
+  const model = ['--config-file', join(home, 'config.yaml')];
+  model.push('--import', join(repoRoot, 'dist/test/engine/colour.js'));
+  const features = join(home, 'features.safetensors');
+  const embed = await reidNative(['embed', ...model, '--dataset', 'EmojiReID', '--out', features], env);
+  assert.equal(embed.code, 0, embed.stderr);
+  const explain = ['explain', ...model, '--query', '0003_c1s1_000001_01.jpg', '--out', join(home, 'e.svg')];
+  const { code, stdout, stderr } = await reidNative(explain, env);
+  assert.equal(code, 0, stderr);
+  const embedded = loadFeatures(features);
+  for (const verdict of ['best right: ', 'best wrong: ']) {
+    const [, path, said] = /: (.*?) {2}rank \d+ {2}distance (\S+)/.exec(line(stdout, verdict))!;
+    const [query, match] = [2, embedded.paths.indexOf(path!)].map((row) => embedded.features.select(0, row));
+    const similarity = torch.cosine_similarity(query!, match!, { dim: 0 }).item();
+    assert.ok(Math.abs(1 - Number(similarity) - Number(said)) < 1e-4, `${path}: ${said}`);
+  }
+  const indexed = await reidNative([...explain, '--index', features], env);
+  assert.equal(indexed.code, 2);
+  assert.match(indexed.stderr, /SIE_CAMERAS is set, and features do not say with which .* by --dataset/);
 });
 
 test('mistakes are named, and nothing is written', async () => {

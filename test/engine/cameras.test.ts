@@ -3,41 +3,20 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { chooseImages } from '../../src/cli/images.js';
 import { buildReidTestLoader, buildReidTrainLoader, OwnDataset, type OwnItem } from '../../src/data/index.js';
-import { Checkpointer, DefaultPredictor, DefaultTrainer } from '../../src/engine/index.js';
+import { Checkpointer, DefaultPredictor, DefaultTrainer, explainPair } from '../../src/engine/index.js';
 import { setQuiet } from '../../src/logger.js';
-import { sideInformation } from '../../src/modeling/backbones/cameras.js';
-import { BACKBONE_REGISTRY, buildModel, CameraBackbone, callBackbone } from '../../src/modeling/index.js';
+import { buildModel, callBackbone } from '../../src/modeling/index.js';
 import * as torch from '../../src/torch/index.js';
+import { COLOUR, ColourBackbone, seen } from './colour.js';
 import { tinyConfig } from './tiny.js';
 import { tinyFolder } from './tiny-folder.js';
 
 setQuiet(true);
 torch.setNumThreads(1);
 const folder = tinyFolder('cameras');
-/** Cameras that the backbone was called with, by mode. */
-const seen = { training: new Set<number>(), evaluation: new Set<number>() };
-
-/** Mean colours plus an embedding of the camera. */
-class ColourBackbone extends CameraBackbone {
-  readonly conv = new torch.nn.Conv2d(3, 16, 1);
-  readonly sie_embed = new torch.nn.Parameter(torch.zeros([3, 1, 16], { dtype: torch.float32 }));
-
-  protected override forward(images: torch.Tensor, camids?: torch.Tensor): torch.Tensor {
-    assert.ok(camids);
-    const numbers = (camids.tolist() as (number | bigint)[]).map(Number);
-    for (const each of numbers) seen[this.training ? 'training' : 'evaluation'].add(each);
-    const camera = sideInformation(this.sie_embed, camids, this.training);
-    return this.conv.call(images).add(camera.view([-1, 16, 1, 1]));
-  }
-}
-
-BACKBONE_REGISTRY.register('build_colour_backbone', () => new ColourBackbone());
-
-const CAMERAS = ['MODEL.BACKBONE.NAME', 'build_colour_backbone', 'MODEL.BACKBONE.SIE_CAMERAS', 3];
-
 // Training sees cameras 2, 3 and 4, the query is of camera 1, the gallery of 2, 3 and 4.
 test('training and evaluation hand the cameras to the backbone, by the numbers of training', async () => {
-  const cfg = tinyConfig(join(folder, 'run'), [...CAMERAS, 'SOLVER.MAX_EPOCH', 1]);
+  const cfg = tinyConfig(join(folder, 'run'), [...COLOUR, 'SOLVER.MAX_EPOCH', 1]);
   const trainer = new DefaultTrainer(cfg, { seed: 3 });
   const initial = trainer.model.stateDict().get('backbone.sie_embed')!.detach().clone();
   await trainer.train();
@@ -59,13 +38,13 @@ test('without side information, test sets keep their numbers', async () => {
     return [...found];
   };
   assert.deepEqual(await numbers([]), [0, 1, 2, 3]);
-  assert.deepEqual(await numbers(CAMERAS), [-1, 0, 1, 2]);
-  assert.deepEqual(await numbers([...CAMERAS, 'DATASETS.NAMES', '()']), [-1, -2, -3, -4]);
+  assert.deepEqual(await numbers(COLOUR), [-1, 0, 1, 2]);
+  assert.deepEqual(await numbers([...COLOUR, 'DATASETS.NAMES', '()']), [-1, -2, -3, -4]);
 });
 
 test('features of images, with the numbers of their cameras, are those of evaluation', async () => {
   const weights = ['MODEL.WEIGHTS', join(folder, 'weights.pth')];
-  const cfg = tinyConfig(folder, [...CAMERAS, ...weights, 'DATALOADER.NUM_WORKERS', 1]);
+  const cfg = tinyConfig(folder, [...COLOUR, ...weights, 'DATALOADER.NUM_WORKERS', 1]);
   const network = buildModel(cfg, () => {});
   torch.noGrad(() => network.stateDict().get('backbone.sie_embed')!.normal_());
   await new Checkpointer(network, folder).save('weights');
@@ -86,6 +65,20 @@ test('features of images, with the numbers of their cameras, are those of evalua
   await assert.rejects(predictor.embed(set.paths, { cameras: [1] }), /1 cameras for 24 images/);
 });
 
+test('two images are explained with the cameras that they are said to be of', () => {
+  const network = buildModel(tinyConfig(folder, COLOUR), () => {}).eval();
+  torch.noGrad(() => network.stateDict().get('backbone.sie_embed')!.normal_());
+  const images = torch.rand([2, 3, 8, 8]).mul(255);
+  const similarity = (...numbers: number[]): number => {
+    const camids = torch.tensor(numbers, { dtype: torch.int64 });
+    const explained = explainPair(network, images, 'backbone', camids).similarity;
+    const [a, b] = [0, 1].map((row) => network.embed({ images, camids }).select(0, row));
+    assert.ok(Math.abs(explained - Number(torch.cosine_similarity(a, b, { dim: 0 }).item())) < 1e-5);
+    return explained;
+  };
+  assert.notEqual(similarity(0, 2), similarity(-1, 2));
+});
+
 test('more cameras than embeddings: how many there are is said', () => {
   const cfg = tinyConfig(folder, ['MODEL.BACKBONE.SIE_CAMERAS', 2]);
   assert.throws(
@@ -95,7 +88,7 @@ test('more cameras than embeddings: how many there are is said', () => {
 });
 
 test('training sets that are not there: why they are needed is said', () => {
-  const cfg = tinyConfig(folder, [...CAMERAS, 'DATASETS.NAMES', '("Market1501",)']);
+  const cfg = tinyConfig(folder, [...COLOUR, 'DATASETS.NAMES', '("Market1501",)']);
   assert.throws(
     () => buildReidTestLoader(cfg, 'EmojiReID', { log: () => {} }),
     /which camera has which embedding follows from the training sets[\s\S]*does not exist/,
