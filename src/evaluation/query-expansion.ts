@@ -2,6 +2,7 @@ import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
 import { DEFAULT_BUDGET, normalize } from './distance.js';
 import { nearestRows } from './neighbours.js';
+import { checkQueryExpansion } from './options.js';
 
 export interface QueryExpansionOptions {
   /** How often (TEST.AQE.QE_TIME). Default 1. */
@@ -23,12 +24,11 @@ export interface QueryExpansionOptions {
  *
  * @param features [n, dim] float32 of queries and gallery together; they stay
  * @returns new features [n, dim], not normalised
+ * @throws RangeError that names the key of a number that cannot be
  */
 export function expandFeatures(features: Tensor, options: QueryExpansionOptions = {}): Tensor {
+  checkQueryExpansion(options);
   const { times = 1 } = options;
-  if (!Number.isInteger(times) || times < 1) {
-    throw new RangeError(`query expansion: TEST.AQE.QE_TIME must be a whole number from 1 on, got ${times}`);
-  }
   return torch.noGrad(() =>
     torch.scope(() => {
       let now = features;
@@ -46,9 +46,6 @@ function expandOnce(
   features: Tensor,
   { k = 5, alpha = 3, budget = DEFAULT_BUDGET, keepNegative = false }: QueryExpansionOptions,
 ): Tensor {
-  if (!Number.isInteger(k) || k < 1) {
-    throw new RangeError(`query expansion: TEST.AQE.QE_K must be a whole number from 1 on, got ${k}`);
-  }
   const [n, dim] = features.shape;
   const unit = normalize(features);
   const near = nearestRows(unit, unit, k, 'cosine', { budget, normalized: true });

@@ -3,6 +3,7 @@ import * as torch from '../torch/index.js';
 import { DEFAULT_BUDGET, forEachDistanceBlock, forEachRows, type Metric, normalize } from './distance.js';
 import type { Neighbours } from './neighbours.js';
 import { nearestAmong } from './neighbours-among.js';
+import { checkReRank } from './options.js';
 import { expandedReciprocalSets, type Sets } from './reciprocal.js';
 import { SparseBuilder, type SparseRows, transpose } from './sparse.js';
 
@@ -36,6 +37,7 @@ export interface ReRankOptions {
  * @param features [n, dim] float32, queries first
  * @param numQuery how many of them are queries
  * @param visit gets blocks of result rows [rows, n − numQuery], row after row, and the first row's number
+ * @throws RangeError that names the key of a number that cannot be
  */
 export function reRank(
   features: Tensor,
@@ -43,16 +45,9 @@ export function reRank(
   options: ReRankOptions,
   visit: (rows: Float32Array, from: number) => void,
 ): void {
+  checkReRank(options);
   const { k1 = 20, k2 = 6, lambda = 0.3, metric = 'cosine', compat = false } = options;
   const { budget = DEFAULT_BUDGET, normalized = false } = options;
-  for (const [name, k] of [
-    ['K1', k1],
-    ['K2', k2],
-  ] as const) {
-    if (!Number.isInteger(k) || k < 1) {
-      throw new RangeError(`re-ranking: TEST.RERANK.${name} must be a whole number from 1 on, got ${k}`);
-    }
-  }
   torch.noGrad(() =>
     torch.scope(() => {
       const all = metric === 'cosine' && !normalized ? normalize(features) : features;

@@ -1,13 +1,7 @@
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
-import {
-  DEFAULT_BUDGET,
-  forEachDistanceBlock,
-  forEachRows,
-  type Metric,
-  normalize_,
-  parseMetric,
-} from './distance.js';
+import { DEFAULT_BUDGET, forEachDistanceBlock, forEachRows, normalize_ } from './distance.js';
+import { parseTestMetric } from './options.js';
 import { expandFeatures, type QueryExpansionOptions } from './query-expansion.js';
 import { type ReRankOptions, reRank } from './rerank.js';
 
@@ -22,34 +16,6 @@ export interface DistanceOptions {
   compat?: boolean;
   /** MiB that may be taken beside the features (TEST.MEMORY_BUDGET). Default 256. */
   budget?: number;
-}
-
-/** Throws a RangeError that names the key of a value that cannot be. */
-export function checkDistanceOptions({ metric = 'cosine', aqe, rerank, budget }: DistanceOptions): void {
-  parseTestMetric(metric);
-  const check = (
-    key: string,
-    value: number | undefined,
-    what: string,
-    good: (x: number) => boolean,
-  ): void => {
-    if (value === undefined || good(value)) return;
-    throw new RangeError(`TEST.${key} must be ${what}, got ${value}`);
-  };
-  const whole = 'a whole number from 1 on';
-  const isWhole = (x: number): boolean => Number.isInteger(x) && x >= 1;
-  check('AQE.QE_TIME', aqe?.times, whole, isWhole);
-  check('AQE.QE_K', aqe?.k, whole, isWhole);
-  check('AQE.ALPHA', aqe?.alpha, 'a number from 0 on', (x) => x >= 0 && x < Number.POSITIVE_INFINITY);
-  check('RERANK.K1', rerank?.k1, whole, isWhole);
-  check('RERANK.K2', rerank?.k2, whole, isWhole);
-  check('RERANK.LAMBDA', rerank?.lambda, 'between 0 and 1', (x) => x >= 0 && x <= 1);
-  check('MEMORY_BUDGET', budget, 'more than 0 MiB', (x) => x > 0);
-}
-
-/** Name check for `TEST.METRIC`. Throws naming the accepted values. */
-function parseTestMetric(name: string): Metric | 'jaccard' {
-  return name === 'jaccard' ? name : parseMetric(name, ['jaccard']);
 }
 
 /**

@@ -51,6 +51,12 @@ test('fewer images than QE_K: all of them are combined', () => {
 test('wrong numbers are refused by their keys', () => {
   assert.throws(() => expandFeatures(features, { k: 0 }), /TEST\.AQE\.QE_K must be a whole number/);
   assert.throws(() => expandFeatures(features, { times: 0 }), /TEST\.AQE\.QE_TIME must be a whole number/);
+  for (const alpha of [-1, Infinity, Number.NaN]) {
+    assert.throws(
+      () => expandFeatures(features, { alpha }),
+      /TEST\.AQE\.ALPHA must be a number from 0 on, got/,
+    );
+  }
 });
 
 test('the k smallest of a row equal a stable sort’s first k', () => {

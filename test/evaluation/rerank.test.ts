@@ -120,9 +120,12 @@ test('half of k1 is rounded to the even number', () => {
   assert.deepEqual([1, 2, 3, 5, 7, 20, 21].map(halfOf), [0, 1, 2, 2, 4, 10, 10]);
 });
 
-test('k1 and k2 that are no whole numbers from 1 on are refused by their keys', () => {
+test('numbers that cannot be are refused by their keys', () => {
   assert.throws(() => whole(features, 60, { k1: 0 }), /TEST\.RERANK\.K1 must be a whole number/);
   assert.throws(() => whole(features, 60, { k2: 1.5 }), /TEST\.RERANK\.K2 must be a whole number/);
+  for (const lambda of [-0.1, 1.1, Number.NaN]) {
+    assert.throws(() => whole(features, 60, { lambda }), /TEST\.RERANK\.LAMBDA must be between 0 and 1, got/);
+  }
 });
 
 test('nothing is left in memory', () => {
