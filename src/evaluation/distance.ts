@@ -40,13 +40,20 @@ const lengths = (x: Tensor): Tensor => x.norm(2, [1], true).clamp_min(1e-12);
 export const DEFAULT_BUDGET = 256;
 
 /** A taller block makes matrix products no faster. */
-const MOST_ROWS = 512;
+export const MOST_ROWS = 512;
+
+/** A wider panel makes matrix products no faster either. */
+const PANEL_COLUMNS = 16384;
+
+/** How many single-precision numbers, three times over, fit into `budget` MiB. */
+function fitting(budget: number): number {
+  if (!(budget > 0)) throw new RangeError(`the memory budget must be more than 0 MiB, got ${budget}`);
+  return Math.floor((budget * 2 ** 20) / (3 * 4));
+}
 
 /** Rows of `columns` single-precision numbers, three times over, that fit into `budget` MiB; at least one. */
 export function blockRows(columns: number, budget: number = DEFAULT_BUDGET): number {
-  if (!(budget > 0)) throw new RangeError(`the memory budget must be more than 0 MiB, got ${budget}`);
-  const fit = Math.floor((budget * 2 ** 20) / (3 * 4 * Math.max(1, columns)));
-  return Math.max(1, Math.min(MOST_ROWS, fit));
+  return Math.max(1, Math.min(MOST_ROWS, Math.floor(fitting(budget) / Math.max(1, columns))));
 }
 
 export interface BlockOptions {
@@ -99,6 +106,12 @@ function rowSquares(x: Tensor): Tensor {
   return out;
 }
 
+/** The same for some rows of the gallery. */
+function columnsOf({ query, galleryT, gallerySquares }: Prepared, from: number, columns: number): Prepared {
+  const some = (x: Tensor): Tensor => x.narrow(1, from, columns);
+  return { query, galleryT: some(galleryT), gallerySquares: gallerySquares && some(gallerySquares) };
+}
+
 function blockDistance(p: Prepared, from: number, rows: number): Tensor {
   const q = p.query.narrow(0, from, rows);
   // The sign of a factor instead of the product's: one pass less over the block, and the same bits.
@@ -138,6 +151,40 @@ export function forEachDistanceBlock(
 }
 
 /**
+ * As {@link forEachDistanceBlock}, but a panel of the gallery at a time, so that blocks can be tall in front of any
+ * gallery: a product reads, and rearranges, all of its gallery rows, however few its query rows are.
+ *
+ * @param visit gets each block [rows, columns] and the numbers of its first row and column; for each row, columns
+ *   come in ascending order
+ */
+export function forEachDistancePanel(
+  query: Tensor,
+  gallery: Tensor,
+  metric: Metric,
+  visit: (block: Tensor, row: number, column: number) => void,
+  { budget = DEFAULT_BUDGET, normalized = false }: BlockOptions = {},
+): void {
+  checkFeatures(query, gallery);
+  const [n, m] = [query.shape[0], gallery.shape[0]];
+  const fit = fitting(budget);
+  const tall = Math.max(1, Math.min(MOST_ROWS, n, Math.floor(Math.sqrt(fit))));
+  const wide = Math.max(1, Math.min(PANEL_COLUMNS, Math.floor(fit / tall)));
+  torch.noGrad(() =>
+    torch.scope(() => {
+      const prepared = prepare(query, gallery, metric, normalized);
+      for (let row = 0; row < n; row += tall) {
+        for (let column = 0; column < m; column += wide) {
+          torch.scope(() => {
+            const panel = columnsOf(prepared, column, Math.min(wide, m - column));
+            visit(blockDistance(panel, row, Math.min(tall, n - row)), row, column);
+          });
+        }
+      }
+    }),
+  );
+}
+
+/**
  * Distances of all rows to all, each pair once: a block of rows at a time, from the block's first row to the last of
  * all. `visit` gets each block [rows, n − from] and the number `from` of its first row and column.
  *
@@ -152,18 +199,12 @@ export function forEachUpperBlock(
   checkFeatures(features, features);
   torch.noGrad(() =>
     torch.scope(() => {
-      const { query, galleryT, gallerySquares } = prepare(features, features, metric, normalized);
+      const prepared = prepare(features, features, metric, normalized);
       const n = features.shape[0];
       for (let from = 0, rows = 0; from < n; from += rows) {
         rows = Math.min(blockRows(n - from, budget), n - from);
         torch.scope(() => {
-          const right = (x: Tensor): Tensor => x.narrow(1, from, n - from);
-          const part = {
-            query,
-            galleryT: right(galleryT),
-            gallerySquares: gallerySquares && right(gallerySquares),
-          };
-          visit(blockDistance(part, from, rows), from);
+          visit(blockDistance(columnsOf(prepared, from, n - from), from, rows), from);
         });
       }
     }),

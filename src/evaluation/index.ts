@@ -25,7 +25,7 @@ export {
 } from './distance.js';
 export { type FeatureModel, inferenceOnDataset, type TestBatch } from './inference.js';
 export { Matches } from './matches.js';
-export { type NeighbourOptions, type Neighbours, nearestRows, smallest } from './neighbours.js';
+export { nearestRows } from './neighbours.js';
 export { checkEvaluatorOptions, type ReidEvaluatorOptions } from './options.js';
 export { expandFeatures, type QueryExpansionOptions } from './query-expansion.js';
 export { evaluateRank, RankAccumulator, type RankOptions, type RankResult } from './rank.js';
@@ -46,4 +46,5 @@ export {
   type RocResult,
 } from './roc.js';
 export { takeRows } from './rows.js';
+export { type Neighbours, smallest } from './smallest.js';
 export { type DistanceOptions, forEachQuery, forEachQueryBlock } from './trial.js';

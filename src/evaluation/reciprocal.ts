@@ -1,4 +1,4 @@
-import type { Neighbours } from './neighbours.js';
+import type { Neighbours } from './smallest.js';
 
 /** Whole half of k1, halves to the even number, as NumPy rounds. */
 export function halfOf(k1: number): number {

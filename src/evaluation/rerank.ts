@@ -1,10 +1,10 @@
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
 import { DEFAULT_BUDGET, forEachDistanceBlock, forEachRows, type Metric, normalize } from './distance.js';
-import type { Neighbours } from './neighbours.js';
 import { nearestAmong } from './neighbours-among.js';
 import { checkReRank } from './options.js';
 import { expandedReciprocalSets, type Sets } from './reciprocal.js';
+import type { Neighbours } from './smallest.js';
 import { SparseBuilder, type SparseRows, transpose } from './sparse.js';
 
 export interface ReRankOptions {

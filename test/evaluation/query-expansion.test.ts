@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { smallest } from '../../src/evaluation/neighbours.js';
 import { expandFeatures } from '../../src/evaluation/query-expansion.js';
+import { smallest } from '../../src/evaluation/smallest.js';
 import * as torch from '../../src/torch/index.js';
 import { goldenPath } from '../support/paths.js';
 
