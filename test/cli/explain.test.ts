@@ -12,7 +12,7 @@ import * as torch from '../../src/torch/index.js';
 import { COLOUR } from '../engine/colour.js';
 import { tinyConfig, writeTinySet } from '../engine/tiny.js';
 import { repoRoot } from '../support/paths.js';
-import { reidNative } from './support.js';
+import { CommandLine, reidNative } from './support.js';
 
 const demo = join(repoRoot, 'configs/demo/emoji_r18.yml');
 const small = ['MODEL.HEADS.NUM_CLASSES', '4', 'INPUT.SIZE_TEST', '[64, 32]', 'MODEL.DEVICE', 'cpu'];
@@ -42,14 +42,18 @@ async function prepare(folder: string): Promise<{ always: string[]; pictures: Re
   return { always: ['explain', '--config-file', demo, '--weights', weights, ...set], pictures };
 }
 
-let folder: string;
+const folder = mkdtempSync(join(tmpdir(), 'reid-explain-'));
+const commandLine = new CommandLine({ FASTREID_DATASETS: folder, OMP_NUM_THREADS: '1' });
 let always: string[];
 let pictures: Record<string, string>;
 before(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'reid-explain-'));
+  await writeTinySet(folder);
   ({ always, pictures } = await prepare(folder));
 });
-after(() => rmSync(folder, { recursive: true, force: true }));
+after(() => {
+  commandLine[Symbol.dispose]();
+  rmSync(folder, { recursive: true, force: true });
+});
 
 const line = (stdout: string, start: string): string =>
   stdout.split('\n').find((each) => each.startsWith(start)) ?? `no '${start}' in:\n${stdout}`;
@@ -77,7 +81,7 @@ test('best right and best wrong image: of a list, and of features with the ident
   ];
   writeFileSync(list, lines.map((words) => words.join('\t')).join('\n'));
   const out = join(folder, 'judged.svg');
-  const one = await reidNative([...always, '--query', '1/query.png', '--list', list, '--out', out]);
+  const one = await commandLine.run([...always, '--query', '1/query.png', '--list', list, '--out', out]);
   assert.equal(one.code, 0, one.stderr);
   assert.match(line(one.stdout, 'query: '), /query\.png {2}id red, camera c1$/);
   assert.match(
@@ -95,11 +99,11 @@ test('best right and best wrong image: of a list, and of features with the ident
 
   // The same from features of the list, for a picture that is not among them.
   const features = join(folder, 'features.safetensors');
-  const embed = await reidNative(['embed', ...always.slice(1), '--list', list, '--out', features]);
+  const embed = await commandLine.run(['embed', ...always.slice(1), '--list', list, '--out', features]);
   assert.equal(embed.code, 0, embed.stderr);
   const fresh = join(folder, 'fresh.png');
   cpSync(pictures.query!, fresh);
-  const two = await reidNative([
+  const two = await commandLine.run([
     ...always,
     ...['--query', fresh, '--index', features, '--identity', 'green', '--out', out],
   ]);
@@ -112,13 +116,9 @@ test('best right and best wrong image: of a list, and of features with the ident
 });
 
 test('a data set, that of the configuration by default: queries by the end of their path', async () => {
-  await writeTinySet(folder);
   const out = join(folder, 'set.png');
-  const env = { FASTREID_DATASETS: folder };
-  const { code, stdout, stderr } = await reidNative(
-    [...always, '--query', '0003_c1s1_000001_01.jpg', '--out', out],
-    env,
-  );
+  const args = ['--query', '0003_c1s1_000001_01.jpg', '--out', out];
+  const { code, stdout, stderr } = await commandLine.run([...always, ...args]);
   assert.equal(code, 0, stderr);
   assert.match(line(stdout, 'query: '), /query\/0003_c1s1_000001_01\.jpg {2}id 3, camera 0$/);
   assert.match(line(stdout, 'best right: '), /bounding_box_test\/0003_c[234]s1_.*id 3, camera [123]$/);
@@ -131,8 +131,6 @@ test('a data set, that of the configuration by default: queries by the end of th
 
 test('a model with embeddings of cameras: images of a data set have theirs, as in its features', async () => {
   const home = join(folder, 'cameras');
-  const env = { FASTREID_DATASETS: join(home, 'data') };
-  await writeTinySet(env.FASTREID_DATASETS);
   const cfg = tinyConfig(home, [...COLOUR, 'MODEL.WEIGHTS', join(home, 'weights.pth')]);
   const network = buildModel(cfg, () => undefined);
   torch.noGrad(() => network.stateDict().get('backbone.sie_embed')!.normal_());
@@ -141,10 +139,10 @@ test('a model with embeddings of cameras: images of a data set have theirs, as i
   const model = ['--config-file', join(home, 'config.yaml')];
   model.push('--import', join(repoRoot, 'dist/test/engine/colour.js'));
   const features = join(home, 'features.safetensors');
-  const embed = await reidNative(['embed', ...model, '--dataset', 'EmojiReID', '--out', features], env);
+  const embed = await commandLine.run(['embed', ...model, '--dataset', 'EmojiReID', '--out', features]);
   assert.equal(embed.code, 0, embed.stderr);
   const explain = ['explain', ...model, '--query', '0003_c1s1_000001_01.jpg', '--out', join(home, 'e.svg')];
-  const { code, stdout, stderr } = await reidNative(explain, env);
+  const { code, stdout, stderr } = await commandLine.run(explain);
   assert.equal(code, 0, stderr);
   const embedded = loadFeatures(features);
   for (const verdict of ['best right: ', 'best wrong: ']) {
@@ -153,7 +151,7 @@ test('a model with embeddings of cameras: images of a data set have theirs, as i
     const similarity = torch.cosine_similarity(query!, match!, { dim: 0 }).item();
     assert.ok(Math.abs(1 - Number(similarity) - Number(said)) < 1e-4, `${path}: ${said}`);
   }
-  const indexed = await reidNative([...explain, '--index', features], env);
+  const indexed = await commandLine.run([...explain, '--index', features]);
   assert.equal(indexed.code, 2);
   assert.match(indexed.stderr, /SIE_CAMERAS is set, and features do not say with which .* by --dataset/);
 });
@@ -161,7 +159,7 @@ test('a model with embeddings of cameras: images of a data set have theirs, as i
 test('mistakes are named, and nothing is written', async () => {
   const none = join(folder, 'none.png');
   const attempt = async (args: string[], exit: number, message: RegExp): Promise<void> => {
-    const run = await reidNative([...always, ...args]);
+    const run = await commandLine.run([...always, ...args]);
     assert.match(run.stderr, message);
     assert.equal(run.code, exit);
   };

@@ -19,7 +19,7 @@ import { buildModel, type MetaArch } from '../../src/modeling/index.js';
 import { loadFeatures } from '../../src/retrieval/index.js';
 import { tinyConfig, writeTinySet } from '../engine/tiny.js';
 import { repoRoot } from '../support/paths.js';
-import { type Run, reidNative } from './support.js';
+import { CommandLine, type Run, reidNative } from './support.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'reid-retrieval-cli-'));
 const data = join(folder, 'data');
@@ -30,14 +30,18 @@ const model = [
   ...['--import', join(repoRoot, 'dist/test/engine/tiny.js')],
 ];
 
-/** Runs a command that is expected to succeed. */
-async function succeed(...args: string[]): Promise<string> {
-  const { code, stdout, stderr } = await run(...args);
+const env = { FASTREID_DATASETS: data, OMP_NUM_THREADS: '1' };
+const commandLine = new CommandLine(env);
+const run = (...args: string[]): Promise<Run> => commandLine.run(args);
+
+/** A process of its own, as a user starts it: once for each command. */
+const alone = (...args: string[]): Promise<Run> => reidNative(args, env);
+
+function succeeded({ code, stdout, stderr }: Run): string {
   assert.equal(code, 0, stdout + stderr);
   return stdout;
 }
-const run = (...args: string[]): Promise<Run> =>
-  reidNative(args, { FASTREID_DATASETS: data, OMP_NUM_THREADS: '1' });
+const succeed = async (...args: string[]): Promise<string> => succeeded(await run(...args));
 
 async function loaded(cfg: Config): Promise<MetaArch> {
   const network = buildModel(cfg, () => {});
@@ -53,9 +57,12 @@ before(async () => {
     buildModel(cfg, () => {}),
     folder,
   ).save('weights');
-  await succeed('embed', '--dataset', 'EmojiReID', ...model, '--out', at('emoji.safetensors'));
+  succeeded(await alone('embed', '--dataset', 'EmojiReID', ...model, '--out', at('emoji.safetensors')));
 });
-after(() => rmSync(folder, { recursive: true, force: true }));
+after(() => {
+  commandLine[Symbol.dispose]();
+  rmSync(folder, { recursive: true, force: true });
+});
 
 test('embed of a data set keeps identities, cameras and protocol', async () => {
   const { features, paths, identities, cameras, protocol } = loadFeatures(at('emoji.safetensors'));
@@ -95,7 +102,7 @@ test('evaluate gives what the model gives, from its features alone', async () =>
   const cfg = tinyConfig(folder, ['MODEL.WEIGHTS', at('weights.pth'), 'OUTPUT_DIR', at('logs')]);
   process.env.FASTREID_DATASETS = data;
   const results = (await DefaultTrainer.test(cfg, await loaded(cfg))) as Record<string, number>;
-  const stdout = await succeed('evaluate', '--features', at('emoji.safetensors'));
+  const stdout = succeeded(await alone('evaluate', '--features', at('emoji.safetensors')));
   const [, head, , row] = stdout.split('\n').map((line) => line.split('|').map((cell) => cell.trim()));
   assert.equal(head[2], 'Rank-1');
   head.slice(2, -1).forEach((name, i) => {
@@ -158,9 +165,11 @@ test('embed writes no cameras where the data set knows none, and identities by t
 
 test('search prints the nearest, the image itself first, and draws them', async () => {
   const out = at('found');
-  const stdout = await succeed(
-    ...['search', '--index', at('emoji.safetensors'), image(2), image(5), ...model],
-    ...['--top', '3', '--out', out],
+  const stdout = succeeded(
+    await alone(
+      ...['search', '--index', at('emoji.safetensors'), image(2), image(5), ...model],
+      ...['--top', '3', '--out', out],
+    ),
   );
   const lines = stdout.split('\n');
   assert.equal(lines[0], image(2));
@@ -175,7 +184,9 @@ test('search prints the nearest, the image itself first, and draws them', async 
 
 test('visualize draws from features, or from a model, and chosen queries', async () => {
   const from = ['--features', at('emoji.safetensors')];
-  const stdout = await succeed('visualize', ...from, '--out', at('seen'), '--num', '2', '--top', '4');
+  const stdout = succeeded(
+    await alone('visualize', ...from, '--out', at('seen'), '--num', '2', '--top', '4'),
+  );
   assert.match(stdout, /Rank-1 \d+\.\d\d, mAP \d+\.\d\d; 2 rank lists drawn\nOpen .*report\.html/);
   assert.equal(readdirSync(at('seen/lists')).length, 2);
   const chosen = ['--queries', '0004_c1s1_000001_01.jpg'];

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { repoRoot } from '../support/paths.js';
 
@@ -30,3 +30,30 @@ export function runNode(file: string, args: readonly string[], env: NodeJS.Proce
 /** The command line, as a user calls it. */
 export const reidNative = (args: readonly string[], env?: NodeJS.ProcessEnv): Promise<Run> =>
   runNode('bin/reid-native.js', args, env);
+
+/** The command line in one process, in which commands run one after another: most of a short one's time is its start. */
+export class CommandLine implements Disposable {
+  readonly #process: ChildProcess;
+
+  constructor(env: NodeJS.ProcessEnv = {}) {
+    const program = join(repoRoot, 'dist/test/cli/command-line.js');
+    this.#process = fork(program, { env: { ...process.env, DEBUG: '', ...env }, execArgv: [] });
+  }
+
+  run(args: readonly string[]): Promise<Run> {
+    return new Promise((resolve, reject) => {
+      const ended = (code: number | null, signal: string | null): void =>
+        reject(new Error(`the process of the command line has ended: ${code ?? signal}`));
+      this.#process.once('exit', ended);
+      this.#process.once('message', (said: Run) => {
+        this.#process.off('exit', ended);
+        resolve(said);
+      });
+      this.#process.send(args);
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#process.disconnect();
+  }
+}
