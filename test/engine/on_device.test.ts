@@ -13,6 +13,7 @@ const folder = tinyFolder('on-device');
 torch.setNumThreads(1);
 
 async function train(name: string, device: string, options: unknown[]) {
+  torch.manualSeed(6);
   const cfg = tinyConfig(join(folder, name), ['MODEL.DEVICE', device, 'CUDNN_BENCHMARK', true, ...options]);
   const trainer = new DefaultTrainer(cfg, { seed: 6 });
   const results = (await trainer.train()) as Results;

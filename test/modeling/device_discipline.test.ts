@@ -7,42 +7,9 @@ import { getCfg } from '../../src/config/index.js';
 import { buildModel } from '../../src/modeling/index.js';
 import * as torch from '../../src/torch/index.js';
 import { refusingToWait } from '../support/fake_recorder.js';
+import { TRAININGS } from '../support/model_cases.js';
 
 torch.setNumThreads(1);
-
-const CASES: Record<string, unknown[]> = {
-  'all losses': [
-    'MODEL.LOSSES.NAME',
-    ['CrossEntropyLoss', 'TripletLoss', 'CircleLoss', 'Cosface', 'FocalLoss'],
-  ],
-  'adaptive smoothing, soft margin, soft mining': [
-    ...['MODEL.LOSSES.CE.EPSILON', 0.1, 'MODEL.LOSSES.CE.ALPHA', 0.2, 'MODEL.LOSSES.TRI.MARGIN', 0],
-    ...['MODEL.LOSSES.TRI.HARD_MINING', false, 'MODEL.LOSSES.TRI.NORM_FEAT', true],
-    ...['MODEL.LOSSES.NAME', ['CrossEntropyLoss', 'TripletLoss']],
-  ],
-  ArcSoftmax: ['MODEL.HEADS.CLS_LAYER', 'ArcSoftmax', 'MODEL.HEADS.SCALE', 16, 'MODEL.HEADS.MARGIN', 0.2],
-  CosSoftmax: ['MODEL.HEADS.CLS_LAYER', 'CosSoftmax', 'MODEL.HEADS.SCALE', 16, 'MODEL.HEADS.MARGIN', 0.2],
-  CircleSoftmax: [
-    'MODEL.HEADS.CLS_LAYER',
-    'CircleSoftmax',
-    'MODEL.HEADS.SCALE',
-    16,
-    'MODEL.HEADS.MARGIN',
-    0.2,
-  ],
-  'generalised mean': ['MODEL.HEADS.POOL_LAYER', 'GeneralizedMeanPoolingP'],
-  'ghost batch norm': ['MODEL.BACKBONE.NORM', 'GhostBN', 'MODEL.HEADS.NORM', 'GhostBN'],
-  MoCo: ['MODEL.META_ARCHITECTURE', 'MoCo', 'MODEL.QUEUE_SIZE', 64],
-  Distiller: ['MODEL.META_ARCHITECTURE', 'Distiller', 'KD.EMA.ENABLED', true],
-  'non-local, IBN, SE': [
-    ...['MODEL.BACKBONE.DEPTH', '50x', 'MODEL.BACKBONE.FEAT_DIM', 2048, 'MODEL.BACKBONE.WITH_NL', true],
-    ...['MODEL.BACKBONE.WITH_IBN', true, 'MODEL.BACKBONE.WITH_SE', true],
-  ],
-  ViT: [
-    ...['MODEL.BACKBONE.NAME', 'build_vit_backbone', 'MODEL.BACKBONE.DEPTH', 'small'],
-    ...['MODEL.BACKBONE.FEAT_DIM', 768],
-  ],
-};
 
 const isTensor = (value: unknown): boolean =>
   value instanceof torch.Tensor || (Array.isArray(value) && value.some(isTensor));
@@ -59,7 +26,7 @@ function madeAnywhere(body: () => void): string[] {
   return found;
 }
 
-for (const [name, options] of Object.entries(CASES)) {
+for (const [name, options] of Object.entries(TRAININGS)) {
   test(`${name}: tensors are made where the model is, and nothing is read back`, () => {
     const cfg = getCfg().mergeFromList([
       ...['MODEL.DEVICE', 'cpu', 'MODEL.BACKBONE.DEPTH', '18x', 'MODEL.BACKBONE.FEAT_DIM', 512],

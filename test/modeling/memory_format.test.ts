@@ -3,6 +3,7 @@ import { after, before, test } from 'node:test';
 import { type Config, getCfg } from '../../src/config/index.js';
 import { applyMemoryFormat, buildModel, deploy, type MetaArch } from '../../src/modeling/index.js';
 import * as torch from '../../src/torch/index.js';
+import { MODELS, resnet } from '../support/model_cases.js';
 
 let threads: number;
 before(() => {
@@ -18,37 +19,6 @@ function configure(overrides: readonly unknown[]): Config {
     .mergeFromList(['MODEL.DEVICE', 'cpu', 'MODEL.HEADS.NUM_CLASSES', 4, 'INPUT.SIZE_TRAIN', [96, 32]])
     .mergeFromList(overrides);
 }
-
-const backbone = (name: string, depth: string, dim: number, ...more: unknown[]): unknown[] => [
-  ...['MODEL.BACKBONE.NAME', `build_${name}_backbone`, 'MODEL.BACKBONE.DEPTH', depth],
-  ...['MODEL.BACKBONE.FEAT_DIM', dim, ...more],
-];
-const resnet = (...more: unknown[]): unknown[] => backbone('resnet', '18x', 512, ...more);
-
-/** A model of each kind whose layers look at the layout of a map. */
-const MODELS: Record<string, unknown[]> = {
-  'ResNet with SE and IBN': resnet('MODEL.BACKBONE.WITH_SE', true, 'MODEL.BACKBONE.WITH_IBN', true),
-  'ResNet-50 with non-local blocks': backbone('resnet', '50x', 2048, 'MODEL.BACKBONE.WITH_NL', true),
-  'group normalisation': resnet('MODEL.BACKBONE.NORM', 'GN'),
-  'FrozenBN and an embedding': resnet('MODEL.BACKBONE.NORM', 'FrozenBN', 'MODEL.HEADS.EMBEDDING_DIM', 16),
-  'ghost batch norm': resnet('MODEL.BACKBONE.NORM', 'GhostBN', 'MODEL.BACKBONE.NORM_SPLIT', 2),
-  ...Object.fromEntries(
-    [
-      'FastGlobalAvgPool',
-      'GlobalMaxPool',
-      'AdaptiveAvgMaxPool',
-      'ClipGlobalAvgPool',
-      'GeneralizedMeanPoolingP',
-    ].map((pool) => [pool, resnet('MODEL.HEADS.POOL_LAYER', pool, 'MODEL.HEADS.WITH_BNNECK', true)]),
-  ),
-  OSNet: backbone('osnet', 'x0_25', 128),
-  MobileNetV2: backbone('mobilenetv2', '0.1x', 1280),
-  MobileNetV3: backbone('mobilenetv3', 'Small', 1024),
-  ShuffleNetV2: backbone('shufflenetv2', '0.5x', 1024),
-  ResNeSt: backbone('resnest', '50x', 2048),
-  RepVGG: backbone('repvgg', 'A0', 1280),
-  MGN: resnet('MODEL.META_ARCHITECTURE', 'MGN'),
-};
 
 function bothWays(model: MetaArch, images: torch.Tensor): { features: torch.Tensor; grads: torch.Tensor[] } {
   const features = model.call(images) as torch.Tensor;
