@@ -29,13 +29,16 @@ struct Job {
   std::function<napi_value(Napi::Env)> result;
   std::string error;
   bool failed = false;
+  bool holdsLoop = true;
 };
 
 // Runs on the JavaScript thread for every finished job; `env` is null when the environment is going away.
 void Settle(napi_env env, napi_value, void*, void* data) {
   std::unique_ptr<Job> job(static_cast<Job*>(data));
   if (env == nullptr) return;
-  if (--job->channel->pending == 0) napi_unref_threadsafe_function(env, job->channel->done);
+  if (job->holdsLoop && --job->channel->pending == 0) {
+    napi_unref_threadsafe_function(env, job->channel->done);
+  }
   if (!job->failed) {
     try {
       napi_resolve_deferred(env, job->deferred, job->result(env));
@@ -102,14 +105,16 @@ std::string MessageInFlight() {
   return text;
 }
 
-Napi::Value Promise(Napi::Env env, std::function<void()> work, std::function<napi_value(Napi::Env)> result) {
+Napi::Value Promise(Napi::Env env, std::function<void()> work, std::function<napi_value(Napi::Env)> result,
+                    bool holdsLoop) {
   auto job = std::make_unique<Job>();
   job->channel = Open(env);
   job->work = std::move(work);
   job->result = std::move(result);
+  job->holdsLoop = holdsLoop;
   napi_value promise;
   Check(napi_create_promise(env, &job->deferred, &promise));
-  if (job->channel->pending++ == 0) napi_ref_threadsafe_function(env, job->channel->done);
+  if (holdsLoop && job->channel->pending++ == 0) napi_ref_threadsafe_function(env, job->channel->done);
   std::thread([job = std::move(job)]() mutable { Run(std::move(job)); }).detach();
   return Napi::Value(env, promise);
 }

@@ -51,6 +51,9 @@ class Handles {
 Handles<c10d::Store>& Stores();
 Handles<c10d::ProcessGroup>& Groups();
 
+// What averages gradients through a group ends before the group does.
+void CloseReducersOf(const c10d::ProcessGroup& group);
+
 // Tells the heartbeat (distributed_health.cc) which collective this process has come to.
 void NoteCollective(const char* name);
 

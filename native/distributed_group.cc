@@ -5,12 +5,12 @@
 #include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
 #endif
 
-#include <thread>
 #include <unordered_map>
 
 #include "addon.h"
 #include "async.h"
 #include "autograd.h"
+#include "devices.h"
 #include "distributed.h"
 
 namespace rn {
@@ -89,11 +89,27 @@ Napi::Value GroupNew(const Napi::CallbackInfo& info) {
   });
 }
 
-// groupClose(id): connections end once what is under way has ended; nobody waits for that.
-void GroupClose(const Napi::CallbackInfo& info) {
-  Guarded(info.Env(), [&] {
+// groupClose(id, graceful) -> Promise: connections end after what is under way, or with it. Where a member is
+// gone it may never be done, so it holds no event loop.
+Napi::Value GroupClose(const Napi::CallbackInfo& info) {
+  return Guarded(info.Env(), [&] {
     auto group = Groups().take(info[0]);
-    if (group) std::thread([group = std::move(group)]() mutable { group.reset(); }).detach();
+    if (group) CloseReducersOf(*group);
+    return Promise(
+        info.Env(),
+        [group = std::move(group), graceful = info[1].ToBoolean().Value(), cuda = CudaThread::OfCaller()] {
+          if (!group) return;
+          cuda.enter();
+          if (!graceful) return group->abort();
+          try {
+            group->shutdown();
+          } catch (...) {
+            // Without it, the destructor would end the process.
+            group->abort();
+            throw;
+          }
+        },
+        [](Napi::Env env) -> napi_value { return env.Undefined(); }, false);
   });
 }
 

@@ -25,6 +25,7 @@ using Names = std::unordered_map<size_t, std::string>;
 struct Averaging {
   std::shared_ptr<Reducer> reducer;
   std::shared_ptr<c10d::Logger> logger;
+  const c10d::ProcessGroup* group;
 };
 
 std::unordered_map<int64_t, Averaging>& Reducers() {
@@ -72,7 +73,7 @@ Napi::Value ReducerNew(const Napi::CallbackInfo& info) {
     auto reducer = Make(params, buckets, group, cap, unused, info[6].ToBoolean(), names, firstCap);
     auto logger = std::make_shared<c10d::Logger>(reducer);
     reducer->set_logger(logger);
-    Reducers()[++lastReducer] = {std::move(reducer), std::move(logger)};
+    Reducers()[++lastReducer] = {std::move(reducer), std::move(logger), group.get()};
     return Napi::Number::New(info.Env(), static_cast<double>(lastReducer));
   });
 }
@@ -104,10 +105,8 @@ void ReducerBackward(const Napi::CallbackInfo& info) {
 
 void ReducerClose(const Napi::CallbackInfo& info) {
   Guarded(info.Env(), [&] {
-    const auto found = Reducers().find(info[0].As<Napi::Number>().Int64Value());
-    if (found == Reducers().end()) return;
-    found->second.reducer->remove_autograd_hooks();
-    Reducers().erase(found);
+    const int64_t id = info[0].As<Napi::Number>().Int64Value();
+    std::erase_if(Reducers(), [id](const auto& item) { return item.first == id; });
   });
 }
 
@@ -124,6 +123,10 @@ void BroadcastCoalesced(const Napi::CallbackInfo& info) {
 }
 
 }  // namespace
+
+void CloseReducersOf(const c10d::ProcessGroup& group) {
+  std::erase_if(Reducers(), [&group](const auto& item) { return item.second.group == &group; });
+}
 
 void InitDistributedReducer(Napi::Env env, Napi::Object exports) {
   const auto add = [&](const char* name, auto function) {

@@ -209,8 +209,9 @@ export class DefaultTrainer extends TrainerBase {
     return this.lastEvalResults;
   }
 
-  /** Stops the loaders' prefetching. The trainer cannot train afterwards. */
+  /** Stops the loaders' prefetching, and averaging with other processes. The trainer cannot train afterwards. */
   async close(): Promise<void> {
+    this.parallel?.close();
     await Promise.all([this.dataLoader, ...this.statsLoaders].map((loader) => loader.close()));
   }
 

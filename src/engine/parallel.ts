@@ -37,6 +37,7 @@ export class Parallel<B> {
   /** Why this process was asked to stop; the others do not know yet. */
   stopAsked: string | undefined;
   readonly #stop: (reason: string) => void;
+  readonly #ddp: { close(): void };
 
   /** @param stop called in all processes after the same step, once one of them was asked to stop */
   constructor(model: MetaArch, stop: (reason: string) => void) {
@@ -51,6 +52,7 @@ export class Parallel<B> {
       // Saves a copy of all gradients each step; nothing here detaches one.
       gradientAsBucketView: true,
     });
+    this.#ddp = ddp;
     this.model = {
       get training(): boolean {
         return model.training;
@@ -63,6 +65,11 @@ export class Parallel<B> {
         return (model as unknown as TrainableModel<B>).metrics;
       },
     };
+  }
+
+  /** Gradients are averaged no longer. */
+  close(): void {
+    this.#ddp.close();
   }
 
   /** Losses and times as the mean over all processes; at this point they also agree on whether to stop. */

@@ -176,7 +176,7 @@ export interface Native {
     address: string,
     networkInterface: string,
   ): Promise<number>;
-  groupClose(id: number): void;
+  groupClose(id: number, graceful: boolean): Promise<void>;
   collective(
     group: number,
     name: string,

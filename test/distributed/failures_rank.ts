@@ -15,7 +15,6 @@ const options = {
 async function run(): Promise<void> {
   const group = await dist.initProcessGroup({ backend: 'gloo', ...options[mode as keyof typeof options] });
   await group.barrier();
-  // Its connections outlive the group of all.
   const pair = mode === 'lingers' ? await dist.newGroup([0, 1]) : null;
   if (group.rank === 1) {
     if (mode === 'killed') process.kill(process.pid, 'SIGKILL');
@@ -25,6 +24,8 @@ async function run(): Promise<void> {
       process.exit(3);
     }
     if (mode === 'lingers') {
+      // A connection in use outlives its group.
+      void pair!.recv(torch.ones([1]), 0, 7).then(undefined, () => undefined);
       await dist.destroyProcessGroup('the sky is falling');
       await new Promise((resolve) => setTimeout(resolve, 60_000));
     }

@@ -26,6 +26,8 @@ export interface DataParallelOptions {
 
 const MIB = 2 ** 20;
 
+const abandoned = new FinalizationRegistry<number>((id) => native.reducerClose(id));
+
 /**
  * A module whose gradients are the mean over all processes, on libtorch's own reducer: buckets, overlap with backward,
  * and numbers as in Python's DistributedDataParallel. At construction everybody gets rank 0's parameters and buffers.
@@ -77,10 +79,16 @@ export class DistributedDataParallel<A extends unknown[] = [Tensor], R = Tensor>
     }
   }
 
-  /** Averages no longer. */
+  /** Averages no longer, and gives the buckets' memory back. The end of its group, and the garbage collector, do the same. */
   close(): void {
-    if (this.#reducer) native.reducerClose(this.#reducer.id);
+    if (this.#reducer === undefined) return;
+    abandoned.unregister(this);
+    native.reducerClose(this.#reducer.id);
     this.#reducer = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
   }
 
   protected override forward(...args: A): R {
@@ -119,6 +127,7 @@ export class DistributedDataParallel<A extends unknown[] = [Tensor], R = Tensor>
       findUnusedParameters,
       gradientAsBucketView,
     );
+    abandoned.register(this, id, this);
     this.#reducer = { id, of };
     return id;
   }

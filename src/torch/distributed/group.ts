@@ -8,7 +8,11 @@ import { native } from '../native.js';
 import { cat, empty_like } from '../ops.js';
 import type { Tensor } from '../tensor.js';
 import type { Store } from './store.js';
+import { within } from './within.js';
 import { distributedError, Work } from './work.js';
+
+/** Longest wait for the other members when a group is closed, in milliseconds. */
+export const CLOSING = 10_000;
 
 /** How values of different processes become one; `avg` is `sum` divided by the number of processes. */
 export type ReduceOp = 'sum' | 'avg' | 'product' | 'min' | 'max' | 'band' | 'bor' | 'bxor';
@@ -49,6 +53,7 @@ export class ProcessGroup {
   /** The members' ranks among all processes. */
   readonly ranks: readonly number[];
   readonly #store: Store;
+  #closed: Promise<void> | undefined;
 
   /** For this package: use `initProcessGroup` or `newGroup`. */
   constructor(handle: number, rank: number, ranks: readonly number[], store: Store) {
@@ -188,10 +193,26 @@ export class ProcessGroup {
     return this.#start('barrier', {}, () => {});
   }
 
-  /** Ends its connections, in the background. */
-  close(): void {
-    native.groupClose(this.handle);
+  /**
+   * Ends its connections after what is under way, and with them the DistributedDataParallels of the group. All members
+   * do so: communicators of NCCL are closed together. Where a member does not, the end is left to the background after
+   * 10 s.
+   */
+  close(): Promise<void> {
+    this.#closed ??= this.#end(true);
+    return this.#closed;
+  }
+
+  /** @internal Ends them at once: some member has failed. */
+  abort(): Promise<void> {
+    this.#closed ??= this.#end(false);
+    return this.#closed;
+  }
+
+  async #end(graceful: boolean): Promise<void> {
+    const ended = native.groupClose(this.handle, graceful);
     this.#store.close();
+    await within(CLOSING, ended);
   }
 
   #start<T>(name: string, call: Call, finish: () => T): Work<T> {

@@ -1,12 +1,14 @@
 // Processes find each other and make groups.
 
+import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { native } from '../native.js';
 import { firstRoute, type Route, reachableAddress, routeTo } from './addresses.js';
 import { meetingOf, placementOf } from './environment.js';
-import { ProcessGroup } from './group.js';
-import { fileStore, STORE_TIMEOUT, type Store, tcpStore } from './store.js';
-import { DistributedError } from './work.js';
+import { CLOSING, ProcessGroup } from './group.js';
+import { fileStore, STORE_TIMEOUT, type Store, type TCPStore, tcpStore } from './store.js';
+import { within } from './within.js';
+import { DistributedError, distributedError } from './work.js';
 
 /** `nccl`: CUDA tensors through NCCL and others through Gloo; `gloo`: all through Gloo, CUDA's by way of the CPU. */
 export type BackendName = 'gloo' | 'nccl';
@@ -38,6 +40,8 @@ const HEARTBEAT = 1000;
 const LOST_AFTER = 60_000;
 /** How long the process that keeps the store waits at the end for the others to take their leave. */
 const FAREWELL = 10_000;
+/** How long a process that has failed waits for its own connections to end. */
+const ABORTING = 2000;
 
 interface State {
   group: ProcessGroup;
@@ -45,10 +49,16 @@ interface State {
   keepsStore: boolean;
   options: Required<Pick<ProcessGroupOptions, 'backend' | 'timeout'>>;
   address: string;
-  groups: number;
+  /** Those made by `newGroup`, and how many all processes have made. */
+  groups: ProcessGroup[];
+  made: number;
 }
 
 let state: State | undefined;
+/** How many process groups this process has had before: all processes count alike. */
+let joined = 0;
+/** The store of another process that this one has joined. */
+let lastServer: string | undefined;
 
 /** Whether `initProcessGroup` is done. */
 export function isInitialized(): boolean {
@@ -99,7 +109,8 @@ export async function initProcessGroup(options: ProcessGroupOptions = {}): Promi
   const common = { backend, timeout };
   const everybody = Array.from({ length: worldSize }, (_, i) => i);
   const group = await makeGroup(store.prefixed('group/0/'), everybody, rank, common, address);
-  state = { group, store, keepsStore, options: common, address, groups: 1 };
+  state = { group, store, keepsStore, options: common, address, groups: [], made: 1 };
+  joined++;
   const lostAfter = options.lostAfter ?? LOST_AFTER;
   const errorFile = process.env.REID_NATIVE_ERROR_FILE ?? '';
   native.healthStart(store.handle, rank, worldSize, HEARTBEAT, lostAfter, errorFile, where);
@@ -118,41 +129,65 @@ export async function newGroup(
       `newGroup: [${ranks.join(', ')}] are not different ranks from 0 to ${group.size - 1}`,
     );
   }
-  const number = (state as State).groups++;
+  const number = (state as State).made++;
   const position = members.indexOf(group.rank);
   if (position < 0) return null;
   const common = { ...(state as State).options, ...options };
-  return makeGroup(store.prefixed(`group/${number}/`), members, position, common, address);
+  const made = await makeGroup(store.prefixed(`group/${number}/`), members, position, common, address);
+  (state as State).groups.push(made);
+  return made;
 }
 
 /**
- * Takes leave of the other processes and ends the connections of the group of all. Groups made by `newGroup` end by
- * their own `close`.
+ * Closes all groups, waiting at most 10 s for the others to do the same, and takes leave. Every process calls it; after
+ * that `initProcessGroup` may be called again.
  *
- * @param failure why this process ends early: the others' errors quote it
+ * @param failure why this process ends early, whatever the others do: their errors quote it
+ * @throws what went wrong while the groups were closed, after everything is ended
  */
 export async function destroyProcessGroup(failure = ''): Promise<void> {
   if (state === undefined) return;
-  const { group, store, keepsStore } = state;
+  const { group, groups, store, keepsStore } = state;
+  const all = [...groups.reverse(), group];
   state = undefined;
-  // A process that is cut off must be able to end, too.
+  if (failure !== '') {
+    await lastWord(failure);
+    if (keepsStore && group.size > 1) await sleep(3 * HEARTBEAT); // the others come and read
+    await within(ABORTING, Promise.allSettled(all.map((one) => one.abort())));
+    store.close();
+    return;
+  }
+  let failed: DistributedError | undefined;
+  try {
+    await within(CLOSING, closeInOrder(all)); // signs of life go on meanwhile
+  } catch (error) {
+    failed = distributedError('destroyProcessGroup', error);
+  }
+  await lastWord('');
+  const others = group.ranks.filter((rank) => rank !== group.rank).map((rank) => `bye/${rank}`);
+  try {
+    if (!keepsStore) await store.set(`bye/${group.rank}`, '');
+    else if (others.length > 0) await store.wait(others, FAREWELL);
+  } catch {
+    // They ended in another way.
+  }
+  store.close();
+  if (failed !== undefined) throw failed;
+}
+
+/** Communicators of several groups must be closed in the same order everywhere. */
+async function closeInOrder(groups: readonly ProcessGroup[]): Promise<void> {
+  const failed: unknown[] = [];
+  for (const group of groups) await group.close().catch((error) => failed.push(error));
+  if (failed.length > 0) throw failed[0];
+}
+
+/** A process that is cut off must be able to end, too. */
+async function lastWord(failure: string): Promise<void> {
   await Promise.race([
     native.healthStop(failure.replaceAll('\n', ' ')),
     sleep(FAREWELL / 5, undefined, { ref: false }),
   ]);
-  if (failure === '') {
-    const others = group.ranks.filter((rank) => rank !== group.rank).map((rank) => `bye/${rank}`);
-    try {
-      if (!keepsStore) await store.set(`bye/${group.rank}`, '');
-      else if (others.length > 0) await store.wait(others, FAREWELL);
-    } catch {
-      // They ended in another way.
-    }
-  } else if (keepsStore && group.size > 1) {
-    await sleep(3 * HEARTBEAT); // the others come and read
-  }
-  group.close();
-  store.close();
 }
 
 /** The system ends this process when the one that started it ends, however that happens. Linux only. */
@@ -180,15 +215,18 @@ async function meet(method: string, rank: number, worldSize: number, timeout: nu
   }
   const { host, port } = method === 'env://' ? meetingOf() : parseTcp(method);
   const where = `${host}:${port}`;
-  // torchrun's agent keeps a store of its own at that address.
-  const isServer =
-    rank === 0 && !(method === 'env://' && process.env.TORCHELASTIC_USE_AGENT_STORE === 'True');
+  // torchrun's agent keeps a store of its own at that address, which outlives every process group.
+  const agent = method === 'env://' && process.env.TORCHELASTIC_USE_AGENT_STORE === 'True';
+  const isServer = rank === 0 && !agent;
   try {
     const route = routeTo(host, port);
-    const store: Store = await tcpStore(host, port, { isServer, timeout });
+    const store =
+      isServer || agent ? await tcpStore(host, port, { isServer, timeout }) : await join(host, port, timeout);
+    if (isServer) await store.set('server', randomUUID());
     const attempt = process.env.TORCHELASTIC_RESTART_COUNT;
+    const prefix = attempt === undefined ? '' : `attempt/${attempt}/`;
     return {
-      store: attempt === undefined ? store : store.prefixed(`attempt/${attempt}/`),
+      store: store.moved(agent ? `${prefix}init/${joined}/` : prefix),
       route,
       keepsStore: isServer,
       where,
@@ -197,6 +235,24 @@ async function meet(method: string, rank: number, worldSize: number, timeout: nu
     const what = isServer ? `cannot open the store at ${where}` : `cannot reach rank 0 at ${where}`;
     const detail = cause instanceof Error ? cause.message : String(cause);
     throw new DistributedError(`rank ${rank} ${what}: ${detail}`, { cause });
+  }
+}
+
+/** Rank 0's store. From an earlier time there may still be one that rank 0 is about to close. */
+async function join(host: string, port: number, timeout: number): Promise<TCPStore> {
+  const end = Date.now() + timeout;
+  for (;;) {
+    const left = Math.max(1, end - Date.now());
+    const store = await tcpStore(host, port, { timeout: left });
+    const server = await store.getString('server', left).catch((error) => {
+      if (lastServer === undefined) throw error;
+    });
+    if (server !== undefined && server !== lastServer) {
+      lastServer = server;
+      return store;
+    }
+    store.close();
+    await sleep(100);
   }
 }
 

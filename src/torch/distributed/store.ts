@@ -62,6 +62,13 @@ export class Store {
     return new Store(native.storePrefix(this.handle, prefix), this.timeout);
   }
 
+  /** `prefixed`, in this one's place: it is closed. */
+  moved(prefix: string): Store {
+    const store = this.prefixed(prefix);
+    this.close();
+    return store;
+  }
+
   /** Lets go of it. A server ends once nothing else (a group, a prefixed store) holds it either. */
   close(): void {
     native.storeClose(this.handle);

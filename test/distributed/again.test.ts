@@ -1,0 +1,36 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { runRanks } from './ranks.js';
+
+describe('the end of a process group', { concurrency: 2 }, () => {
+  it('lets another begin at the same address, and ends what averaged through it', async () => {
+    const ranks = await runRanks<{ sums: number[]; closed: string }>('distributed/again_rank.js', 2, {
+      args: ['again'],
+    });
+    for (const { code, stderr, value } of ranks) {
+      assert.equal(code, 0, stderr);
+      assert.deepEqual(value!.sums, [1, 3, 5]);
+      assert.match(value!.closed, /closed/);
+    }
+  });
+
+  it('is not waited for by a DistributedDataParallel that nobody knows any longer', async () => {
+    const ranks = await runRanks<Record<string, number>>('distributed/again_rank.js', 2, {
+      args: ['forgotten'],
+    });
+    for (const { code, stderr, value } of ranks) {
+      assert.equal(code, 0, stderr);
+      assert.ok(value!.held! >= 4 * 512 * 512, `${value!.held} bytes`);
+      assert.equal(value!.left, 0);
+      // Not a bucket: what the comparison of parameters took waits for the collector.
+      assert.ok(value!.disposed! < 8192, `${value!.disposed} bytes`);
+    }
+  });
+
+  it('does not wait for ever for a member that hangs', async () => {
+    const ranks = await runRanks<number>('distributed/again_rank.js', 2, { args: ['hangs'] });
+    for (const { code, stderr } of ranks) assert.equal(code, 0, stderr);
+    // Until it is given up.
+    assert.ok(ranks[1]!.value! > 1500 && ranks[1]!.value! < 8000, `${ranks[1]!.value} ms`);
+  });
+});
