@@ -51,6 +51,13 @@ function fitting(budget: number): number {
   return Math.floor((budget * 2 ** 20) / (3 * 4));
 }
 
+/** Rows and columns of blocks in front of panels of a gallery, for `n` queries. */
+export function panelShape(n: number, budget: number = DEFAULT_BUDGET): { tall: number; wide: number } {
+  const fit = fitting(budget);
+  const tall = Math.max(1, Math.min(MOST_ROWS, n, Math.floor(Math.sqrt(fit))));
+  return { tall, wide: Math.max(1, Math.min(PANEL_COLUMNS, Math.floor(fit / tall))) };
+}
+
 /** Rows of `columns` single-precision numbers, three times over, that fit into `budget` MiB; at least one. */
 export function blockRows(columns: number, budget: number = DEFAULT_BUDGET): number {
   return Math.max(1, Math.min(MOST_ROWS, Math.floor(fitting(budget) / Math.max(1, columns))));
@@ -81,16 +88,17 @@ export function forEachRows(block: Tensor, visit: (values: Float32Array, from: n
 }
 
 /** What distances to a fixed gallery need more than once. */
-interface Prepared {
+export interface Prepared {
   query: Tensor;
   galleryT: Tensor;
-  gallerySquares: Tensor | null;
+  gallerySquares: Tensor | undefined;
 }
 
-function prepare(query: Tensor, gallery: Tensor, metric: Metric, normalized: boolean): Prepared {
+export function prepare(query: Tensor, gallery: Tensor, metric: Metric, normalized: boolean): Prepared {
+  checkFeatures(query, gallery);
   if (metric === 'cosine') {
     const unit = (x: Tensor): Tensor => (normalized ? x : normalize(x));
-    return { query: unit(query), galleryT: unit(gallery).t(), gallerySquares: null };
+    return { query: unit(query), galleryT: unit(gallery).t(), gallerySquares: undefined };
   }
   return { query, galleryT: gallery.t(), gallerySquares: rowSquares(gallery).t() };
 }
@@ -107,15 +115,30 @@ function rowSquares(x: Tensor): Tensor {
 }
 
 /** The same for some rows of the gallery. */
-function columnsOf({ query, galleryT, gallerySquares }: Prepared, from: number, columns: number): Prepared {
+export function columnsOf(
+  { query, galleryT, gallerySquares }: Prepared,
+  from: number,
+  columns: number,
+): Prepared {
   const some = (x: Tensor): Tensor => x.narrow(1, from, columns);
   return { query, galleryT: some(galleryT), gallerySquares: gallerySquares && some(gallerySquares) };
 }
 
-function blockDistance(p: Prepared, from: number, rows: number): Tensor {
+/** The same for these rows of the gallery, in this order. */
+export function columnsAt({ query, galleryT, gallerySquares }: Prepared, columns: Int32Array): Prepared {
+  const at = torch.tensor(columns, { device: query.device });
+  return {
+    query,
+    galleryT: galleryT.t().index_select(0, at).t(),
+    gallerySquares: gallerySquares?.index_select(1, at),
+  };
+}
+
+/** Distances [rows, m] of the query rows from `from` on. */
+export function blockDistance(p: Prepared, from: number, rows: number): Tensor {
   const q = p.query.narrow(0, from, rows);
   // The sign of a factor instead of the product's: one pass less over the block, and the same bits.
-  if (p.gallerySquares === null) return q.neg().matmul(p.galleryT).add_(1);
+  if (p.gallerySquares === undefined) return q.neg().matmul(p.galleryT).add_(1);
   const squares = q.pow(2).sum([1], true);
   return squares.add(p.gallerySquares).addmm_(q, p.galleryT, { beta: 1, alpha: -2 });
 }
@@ -135,7 +158,6 @@ export function forEachDistanceBlock(
   visit: (block: Tensor, from: number) => void,
   { budget, normalized = false }: BlockOptions = {},
 ): void {
-  checkFeatures(query, gallery);
   const tall = blockRows(gallery.shape[0], budget);
   torch.noGrad(() =>
     torch.scope(() => {
@@ -164,11 +186,8 @@ export function forEachDistancePanel(
   visit: (block: Tensor, row: number, column: number) => void,
   { budget = DEFAULT_BUDGET, normalized = false }: BlockOptions = {},
 ): void {
-  checkFeatures(query, gallery);
   const [n, m] = [query.shape[0], gallery.shape[0]];
-  const fit = fitting(budget);
-  const tall = Math.max(1, Math.min(MOST_ROWS, n, Math.floor(Math.sqrt(fit))));
-  const wide = Math.max(1, Math.min(PANEL_COLUMNS, Math.floor(fit / tall)));
+  const { tall, wide } = panelShape(n, budget);
   torch.noGrad(() =>
     torch.scope(() => {
       const prepared = prepare(query, gallery, metric, normalized);
@@ -196,7 +215,6 @@ export function forEachUpperBlock(
   visit: (block: Tensor, from: number) => void,
   { budget, normalized = false }: BlockOptions = {},
 ): void {
-  checkFeatures(features, features);
   torch.noGrad(() =>
     torch.scope(() => {
       const prepared = prepare(features, features, metric, normalized);

@@ -14,6 +14,7 @@
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
 import { type Ids, Matches } from './matches.js';
+import type { PositionsOf } from './positions.js';
 
 export type { Ids } from './matches.js';
 
@@ -76,6 +77,16 @@ export class RankAccumulator {
           `cameras and ${this.matches.size} gallery entries`,
       );
     }
+    this.addQueries(first, pids, camids, (columns) => torch.sortedPositions(distances.cpu(), columns));
+  }
+
+  /**
+   * As {@link addRows}, where distances are not there.
+   *
+   * @param positionsOf positions, by distance, of gallery images [queries, k] int32, of which −1 is none
+   */
+  addQueries(first: number, pids: Ids, camids: Ids, positionsOf: PositionsOf): void {
+    const rows = pids.length;
     const matches = Array.from({ length: rows }, (_, r) => this.matches.of(pids[r], camids[r]));
     const k = matches.reduce((most, { hits, removed }) => Math.max(most, hits.length + removed.length), 0);
     const columns = new Int32Array(rows * k).fill(-1);
@@ -85,10 +96,7 @@ export class RankAccumulator {
       columns.set(removed, r * k + hits.length);
     });
     const positions = torch.scope(
-      () =>
-        torch
-          .sortedPositions(distances.cpu(), torch.fromTypedArray(columns, [rows, k]))
-          .toTypedArray() as Int32Array,
+      () => positionsOf(torch.fromTypedArray(columns, [rows, k])).toTypedArray() as Int32Array,
     );
     matches.forEach(({ hits, removed }, r) => {
       if (hits.length === 0) {

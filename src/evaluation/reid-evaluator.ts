@@ -13,7 +13,7 @@ import type { Results } from './results.js';
 import { type DistanceHistogram, RocAccumulator, type RocResult } from './roc.js';
 import { rowsOf } from './rows.js';
 import { SingleShot } from './single-shot.js';
-import { forEachQueryBlock } from './trial.js';
+import { forEachQueryBlock, forEachQueryPositions } from './trial.js';
 
 /** Identities and cameras of a batch, in the order of its images. */
 export interface Labels {
@@ -161,21 +161,25 @@ export class ReidEvaluator implements DatasetEvaluator {
       single?.add(pid, camid, distances);
       pairs?.add(q, pid, camid, distances);
     };
-    forEachQueryBlock(rowsOf(all, [...query, ...gallery]), query.length, options, (block, first) => {
-      const own = query.slice(first, first + block.shape[0]);
-      ranks.addRows(
-        first,
-        own.map((i) => pids[i]),
-        own.map((i) => camids[i]),
-        block,
-      );
-      if (!rowwise) return;
-      forEachRows(block, (values, from) => {
-        const m = gallery.length;
-        for (let r = 0; r * m < values.length; r++)
-          addRow(first + from + r, values.subarray(r * m, (r + 1) * m));
+    const images = rowsOf(all, [...query, ...gallery]);
+    const labelsOf = (first: number, rows: number): [number[], number[]] => {
+      const own = query.slice(first, first + rows);
+      return [own.map((i) => pids[i]), own.map((i) => camids[i])];
+    };
+    if (rowwise) {
+      forEachQueryBlock(images, query.length, options, (block, first) => {
+        ranks.addRows(first, ...labelsOf(first, block.shape[0]), block);
+        forEachRows(block, (values, from) => {
+          const m = gallery.length;
+          for (let r = 0; r * m < values.length; r++)
+            addRow(first + from + r, values.subarray(r * m, (r + 1) * m));
+        });
       });
-    });
+    } else {
+      forEachQueryPositions(images, query.length, options, (positionsOf, first, rows) => {
+        ranks.addQueries(first, ...labelsOf(first, rows), positionsOf);
+      });
+    }
     const ranking = ranks.result({ maxRank: Math.max(50, ...this.ranks, ...(options.recalls ?? [])) });
     if (ranking.dropped > 0) {
       logger.warn(

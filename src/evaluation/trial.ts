@@ -1,7 +1,8 @@
 import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
-import { DEFAULT_BUDGET, forEachDistanceBlock, forEachRows, normalize_ } from './distance.js';
+import { blockRows, DEFAULT_BUDGET, forEachDistanceBlock, forEachRows, normalize_ } from './distance.js';
 import { parseTestMetric } from './options.js';
+import { forEachPositions, type PositionsOf } from './positions.js';
 import { expandFeatures, type QueryExpansionOptions } from './query-expansion.js';
 import { type ReRankOptions, reRank } from './rerank.js';
 
@@ -28,28 +29,70 @@ export interface DistanceOptions {
 export function forEachQueryBlock(
   features: Tensor,
   numQuery: number,
-  { metric = 'cosine', aqe, rerank, compat = false, budget = DEFAULT_BUDGET }: DistanceOptions,
+  options: DistanceOptions,
   visit: (distances: Tensor, first: number) => void,
 ): void {
+  const { metric = 'cosine', rerank, compat = false, budget = DEFAULT_BUDGET } = options;
   const name = parseTestMetric(metric);
   const base = name === 'jaccard' ? 'cosine' : name;
   const m = features.shape[0] - numQuery;
+  withExpanded(features, options, (all) => {
+    if (rerank !== undefined || name === 'jaccard') {
+      const given = { ...rerank, ...(name === 'jaccard' && { lambda: 0 }) };
+      reRank(all, numQuery, { ...given, metric: base, compat, budget, normalized: true }, (rows, first) =>
+        torch.scope(() => visit(torch.fromTypedArray(rows, [rows.length / m, m]), first)),
+      );
+      return;
+    }
+    const [query, gallery] = [all.narrow(0, 0, numQuery), all.narrow(0, numQuery, m)];
+    forEachDistanceBlock(query, gallery, base, visit, { budget, normalized: true });
+  });
+}
+
+/** Features with those of neighbours, where `aqe` asks for it, and of unit length, but for `euclidean`. */
+function withExpanded(
+  features: Tensor,
+  { metric, aqe, compat = false, budget = DEFAULT_BUDGET }: DistanceOptions,
+  body: (all: Tensor) => void,
+): void {
   torch.noGrad(() =>
     torch.scope(() => {
       let all = features;
       if (aqe !== undefined) all = expandFeatures(all, { ...aqe, budget, keepNegative: compat });
-      if (base === 'cosine') normalize_(all);
-      if (rerank !== undefined || name === 'jaccard') {
-        const options = { ...rerank, ...(name === 'jaccard' && { lambda: 0 }) };
-        reRank(all, numQuery, { ...options, metric: base, compat, budget, normalized: true }, (rows, first) =>
-          torch.scope(() => visit(torch.fromTypedArray(rows, [rows.length / m, m]), first)),
-        );
-        return;
-      }
-      const [query, gallery] = [all.narrow(0, 0, numQuery), all.narrow(0, numQuery, m)];
-      forEachDistanceBlock(query, gallery, base, visit, { budget, normalized: true });
+      if (metric !== 'euclidean') normalize_(all);
+      body(all);
     }),
   );
+}
+
+/** Lower blocks take longer than it takes to have tall ones in pieces. */
+const LEAST_ROWS = 64;
+
+/**
+ * As {@link forEachQueryBlock}, where only positions in the sorted distances are asked for, which takes less time where
+ * few queries' distances to a large gallery fit into the budget.
+ *
+ * @param visit gets what finds positions, the first query's number and the number of queries
+ */
+export function forEachQueryPositions(
+  features: Tensor,
+  numQuery: number,
+  options: DistanceOptions,
+  visit: (positionsOf: PositionsOf, first: number, rows: number) => void,
+): void {
+  const { metric = 'cosine', rerank, budget = DEFAULT_BUDGET } = options;
+  const name = parseTestMetric(metric);
+  const m = features.shape[0] - numQuery;
+  if (rerank === undefined && name !== 'jaccard' && blockRows(m, budget) < Math.min(numQuery, LEAST_ROWS)) {
+    withExpanded(features, options, (all) => {
+      const [query, gallery] = [all.narrow(0, 0, numQuery), all.narrow(0, numQuery, m)];
+      forEachPositions(query, gallery, name, visit, { budget, normalized: true });
+    });
+    return;
+  }
+  forEachQueryBlock(features, numQuery, options, (block, first) => {
+    visit((columns) => torch.sortedPositions(block.cpu(), columns), first, block.shape[0]);
+  });
 }
 
 /** As {@link forEachQueryBlock}, a query at a time, its distances in gallery order. */

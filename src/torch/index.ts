@@ -35,7 +35,7 @@ export * as nn from './nn/index.js';
 export { type OperatorCall, type OperatorObserver, observeOperators } from './observe.js';
 export * from './ops.js';
 export * as optim from './optim/index.js';
-export { sortedPositions } from './positions.js';
+export { countBefore, sortedPositions } from './positions.js';
 export { getPrintOptions, type PrintOptions, setPrintOptions } from './printing.js';
 export {
   type EventKind,

@@ -100,6 +100,7 @@ export interface Native {
   unlikeLayouts(ids: number[], others: number[][]): number[];
   // positions.cc
   sortedPositions(values: number, columns: number): number;
+  countBefore(values: number, bounds: number, columns: number): number;
   // backends.cc
   getBackend(name: string): boolean;
   setBackend(name: string, on: boolean): void;

@@ -42,6 +42,37 @@ for (const [name, make] of kinds) {
   });
 }
 
+test('entries before some numbers, piece by piece: the positions in the whole row', () => {
+  torch.manualSeed(2);
+  for (const [n, m, k, piece] of [
+    [4, 100, 30, 7],
+    [2, 9001, 9, 5000],
+    [2, 3000, 1500, 1000],
+  ]) {
+    torch.scope(() => {
+      const values = torch.randint(0, 50, [n, m]).float();
+      const columns = torch.randint(-1, m, [n, k]).int();
+      const none = columns.lt(0);
+      const bounds = values.gather(1, columns.clamp_min(0).long()).masked_fill(none, Number.NaN);
+      const counts = torch.zeros([n, k]).int();
+      for (let from = 0; from < m; from += piece) {
+        const some = values.narrow(1, from, Math.min(piece, m - from));
+        counts.add_(torch.countBefore(some, bounds, columns.sub(from)));
+      }
+      assert.ok(counts.masked_fill(none, -1).equal(torch.sortedPositions(values, columns)), `${k} of ${m}`);
+    });
+  }
+  const [values, bounds] = [torch.tensor([[Number.NaN, 1]]), torch.tensor([[2, Number.NaN]])];
+  assert.deepEqual(torch.countBefore(values, bounds, torch.zeros([1, 2]).int()).tolist(), [[1, 0]]);
+  for (const wrong of [torch.zeros([1, 1]), torch.zeros([1, 2], { dtype: torch.float64 })]) {
+    assert.throws(
+      () => torch.countBefore(values, wrong, torch.zeros([1, 2]).int()),
+      /bounds must have the shape/,
+    );
+  }
+  assert.throws(() => torch.countBefore(values, bounds, torch.zeros([1, 2])), /columns must be int32/);
+});
+
 test('positions: views, and nothing to do', () => {
   torch.scope(() => {
     const values = torch
