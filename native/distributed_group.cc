@@ -2,6 +2,8 @@
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #ifdef RN_HAVE_NCCL
+#include <nccl.h>
+#include <torch/csrc/cuda/nccl.h>
 #include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
 #endif
 
@@ -43,6 +45,18 @@ c10::intrusive_ptr<c10d::Backend> MakeGloo(const c10::intrusive_ptr<c10d::Store>
 }
 
 #ifdef RN_HAVE_NCCL
+// The header that this was compiled with lays out options that libtorch reads.
+void CheckNcclVersion() {
+  const auto version = torch::cuda::nccl::version();  // 16 bits a part, the major one above the lower 32
+  const auto major = version >> 32, minor = (version >> 16) & 0xffff;
+  if (major == NCCL_MAJOR && minor == NCCL_MINOR) return;
+  const auto text = [](auto a, auto b) { return std::to_string(a) + "." + std::to_string(b); };
+  throw std::runtime_error("this addon was built with nccl.h of NCCL " + text(NCCL_MAJOR, NCCL_MINOR) +
+                           ", but libtorch has NCCL " + text(major, minor) +
+                           ": build it with the header that belongs to libtorch, which its wheel brings "
+                           "along as nvidia/nccl/include, or use the backend 'gloo'");
+}
+
 c10::intrusive_ptr<c10d::Backend> MakeNccl(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size,
                                            milliseconds timeout) {
   auto options = c10d::ProcessGroupNCCL::Options::create();
@@ -61,7 +75,9 @@ Napi::Value GroupNew(const Napi::CallbackInfo& info) {
     const int size = info[2].As<Napi::Number>().Int32Value();
     const bool nccl = info[3].ToBoolean();
     const milliseconds timeout(info[4].As<Napi::Number>().Int64Value());
-#ifndef RN_HAVE_NCCL
+#ifdef RN_HAVE_NCCL
+    if (nccl) CheckNcclVersion();
+#else
     if (nccl) {
       throw std::runtime_error(
           "this build has no NCCL: use the backend 'gloo', or build the addon where NCCL's header nccl.h is "
@@ -153,6 +169,7 @@ const std::unordered_map<std::string, Start>& Collectives() {
          std::vector<variable_list> outputs{c.outputs};
          return c.backend.allgather(outputs, c.inputs);
        }},
+      {"all_gather_stacked", [](Call& c) { return c.backend._allgather_base(c.outputs[0], c.inputs[0]); }},
       {"gather",
        [](Call& c) {
          std::vector<variable_list> outputs;
@@ -248,14 +265,16 @@ void WorkWait(const Napi::CallbackInfo& info) {
   });
 }
 
-// workPromise(id) -> Promise: waits on a native thread.
+// workPromise(id) -> Promise: waits on a native thread; with NCCL it is the caller's CUDA stream that waits.
 Napi::Value WorkPromise(const Napi::CallbackInfo& info) {
   return Guarded(info.Env(), [&] {
     const auto work = Works().take(info[0]);
     return Promise(
         info.Env(),
-        [work] {
-          if (work) Finish(*work);
+        [work, cuda = CudaThread::OfCaller()] {
+          if (!work) return;
+          cuda.enter();
+          Finish(*work);
         },
         [](Napi::Env env) -> napi_value { return env.Undefined(); });
   });

@@ -45,7 +45,7 @@ export class Parallel<B> {
     const group = dist.worldGroup();
     setBatchGroup(model, {
       rank: group.rank,
-      gather: (tensor) => torch.stack(group.allGather(tensor).wait()),
+      gather: (tensor) => group.allGatherStacked(tensor).wait(),
     });
     const ddp = new dist.DistributedDataParallel<[B], ReturnType<TrainableModel<B>['call']>>(model as never, {
       broadcastBuffers: false,

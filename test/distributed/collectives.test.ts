@@ -82,16 +82,18 @@ describe('collectives of two processes', () => {
   });
 
   it('gather, even and uneven', () => {
-    same('allGather', [
-      [
-        [0, 2],
-        [1, 3],
-      ],
-      [
-        [10, 12],
-        [11, 13],
-      ],
-    ]);
+    for (const name of ['allGather', 'allGatherStacked']) {
+      same(name, [
+        [
+          [0, 2],
+          [1, 3],
+        ],
+        [
+          [10, 12],
+          [11, 13],
+        ],
+      ]);
+    }
     same('uneven', [
       [[0, 1]],
       [

@@ -35,6 +35,7 @@ results.scalar = list(await group.allReduce(torch.tensor(1.5)));
 const reduced = await group.reduce(mine(), 1, 'sum');
 if (rank === 1) results.reduce = list(reduced);
 results.allGather = (await group.allGather(mine().t())).map(list);
+results.allGatherStacked = list(await group.allGatherStacked(mine().t().to(torch.bfloat16)));
 results.uneven = (await group.allGatherUneven(mine(rank + 1))).map(list);
 results.unevenEmpty = group.allGatherUnevenSync(mine(rank)).map((t) => t.shape);
 results.gather = (await group.gather(mine(1), 1))?.map(list) ?? null;

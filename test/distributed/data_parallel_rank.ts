@@ -141,7 +141,7 @@ function syncBatchNorm(): number[] {
     return [y, x.grad as torch.Tensor];
   };
   const sync = new SyncBatchNorm(3);
-  sync.group = { rank, gather: (t) => torch.stack(group.allGather(t).wait()) };
+  sync.group = { rank, gather: (t) => group.allGatherStacked(t).wait() };
   const single = new nn.BatchNorm2d(3);
   const weights = numbers([8, 3, 4, 2], 9);
   const ours = run(sync, part(whole), part(weights));

@@ -14,6 +14,7 @@ import {
 } from '../../src/modeling/index.js';
 import * as torch from '../../src/torch/index.js';
 import { assertWithin, deviation } from '../support/closeness.js';
+import { DEVICES, skipWithout } from '../support/devices.js';
 import { fillModel } from '../support/fill.js';
 import { referenceCfg } from '../support/golden.js';
 import { checkLayer } from '../support/layer_fidelity.js';
@@ -102,55 +103,83 @@ test('NORM_SPLIT reaches the layers of the backbone and of the neck', () => {
   assert.deepEqual([...new Set(splits(''))], [1]);
 });
 
-test('syncBN: the statistics and gradients are those of all processes', () => {
-  const whole = new BatchNorm(6);
-  fillModel(whole, 1);
-  // Processes of different batch sizes, one after another: each finds what the others give in `given`.
-  const x = torch.randn([5, 6, 3, 2]).add(3);
-  const weights = torch.randn([5, 6, 3, 2]);
-  const expected = step(whole, x, weights);
-  const bounds = [
-    [0, 2],
-    [2, 3],
-  ];
-  const given: Tensor[][] = [[], []];
-  const found: Map<string, Tensor>[] = [];
-  // Rounds: after each, one more of the two calls of `gather` has what every process gives.
-  for (let round = 0; round < 3; round++) {
-    bounds.forEach(([start, length], rank) => {
-      const layer = new SyncBatchNorm(6);
-      fillModel(layer, 1);
-      let call = 0;
-      const group: BatchGroup = {
-        rank,
-        gather(own) {
-          given[rank][call] = own.clone().keep();
-          const all = given.map((tensors, other) => (other === rank ? own : (tensors[call] ?? own)));
-          call++;
-          return torch.stack(all);
-        },
-      };
-      setBatchGroup(layer, group);
-      found[rank] = step(layer, x.narrow(0, start, length), weights.narrow(0, start, length));
-      found[rank].set('running_mean', layer.running_mean as Tensor);
-      found[rank].set('running_var', layer.running_var as Tensor);
-      assert.equal(call, 2);
-    });
-  }
-  for (const part of ['y', 'dx']) {
-    const all = torch.cat(found.map((process) => process.get(part) as Tensor));
-    assertWithin(deviation(all, expected.get(part) as Tensor), 1e-5, part);
-  }
-  for (const name of ['weight', 'bias']) {
-    const sum = (found[0].get(name) as Tensor).add(found[1].get(name) as Tensor);
-    assertWithin(deviation(sum, expected.get(name) as Tensor), 1e-5, name);
-  }
-  for (const name of ['running_mean', 'running_var'] as const) {
-    for (const process of found) {
-      assertWithin(deviation(process.get(name) as Tensor, whole[name] as Tensor), 1e-6, name);
+for (const device of DEVICES)
+  test(
+    `syncBN: the statistics and gradients are those of all processes, on ${device}`,
+    skipWithout(device),
+    () => {
+      const whole = new BatchNorm(6);
+      fillModel(whole, 1);
+      whole.to(device);
+      // Processes of different batch sizes, one after another: each finds what the others give in `given`.
+      const x = torch.randn([5, 6, 3, 2]).add(3).to(device);
+      const weights = torch.randn([5, 6, 3, 2]).to(device);
+      const expected = step(whole, x, weights);
+      const bounds = [
+        [0, 2],
+        [2, 3],
+      ];
+      const given: Tensor[][] = [[], []];
+      const found: Map<string, Tensor>[] = [];
+      // Rounds: after each, one more of the two calls of `gather` has what every process gives.
+      for (let round = 0; round < 3; round++) {
+        bounds.forEach(([start, length], rank) => {
+          const layer = new SyncBatchNorm(6);
+          fillModel(layer, 1);
+          layer.to(device);
+          let call = 0;
+          const group: BatchGroup = {
+            rank,
+            gather(own) {
+              given[rank][call] = own.clone().keep();
+              const all = given.map((tensors, other) => (other === rank ? own : (tensors[call] ?? own)));
+              call++;
+              return torch.stack(all);
+            },
+          };
+          setBatchGroup(layer, group);
+          found[rank] = step(layer, x.narrow(0, start, length), weights.narrow(0, start, length));
+          found[rank].set('running_mean', layer.running_mean as Tensor);
+          found[rank].set('running_var', layer.running_var as Tensor);
+          assert.equal(call, 2);
+        });
+      }
+      for (const part of ['y', 'dx']) {
+        const all = torch.cat(found.map((process) => process.get(part) as Tensor));
+        assertWithin(deviation(all, expected.get(part) as Tensor), 1e-5, part);
+      }
+      for (const name of ['weight', 'bias']) {
+        const sum = (found[0].get(name) as Tensor).add(found[1].get(name) as Tensor);
+        assertWithin(deviation(sum, expected.get(name) as Tensor), 1e-5, name);
+      }
+      for (const name of ['running_mean', 'running_var'] as const) {
+        for (const process of found) {
+          assertWithin(deviation(process.get(name) as Tensor, whole[name] as Tensor), 1e-6, name);
+        }
+      }
+    },
+  );
+
+for (const device of DEVICES)
+  test(`syncBN: sums of gradients are not those of a short type, on ${device}`, skipWithout(device), () => {
+    const layer = new SyncBatchNorm(1).to(device);
+    setBatchGroup(layer, { rank: 0, gather: (own) => own.unsqueeze(0) });
+    // ±1, so that both sums are their number: 2¹⁷, which no float16 holds.
+    const signs = torch.ones([8, 1, 128, 128]);
+    signs.narrow(0, 0, 4).neg_();
+    const x = signs.to({ device, dtype: torch.float16 }).requiresGrad_();
+    const grads: Record<string, number> = {};
+    for (const [name, grad] of Object.entries({ bias: signs.abs(), weight: signs })) {
+      layer.zeroGrad();
+      layer.call(x).backward(grad.to({ device, dtype: torch.float16 }));
+      const of = layer[name as 'bias'] as Tensor;
+      grads[name] = (of.grad as Tensor).item() as number;
     }
-  }
-});
+    assert.equal(grads.bias, 131072);
+    assertWithin(Math.abs(grads.weight! - 131072), 2, 'weight'); // less by ½ eps
+    assert.ok((x.grad as Tensor).isfinite().all().item());
+    assert.equal((x.grad as Tensor).dtype, torch.float16);
+  });
 
 test('syncBN: the neck may keep its shift, and evaluation asks nobody', () => {
   const layer = new SyncBatchNorm(4, { freezeBias: true });

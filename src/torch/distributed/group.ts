@@ -93,6 +93,17 @@ export class ProcessGroup {
     return this.#start('all_gather', { inputs: [bytes(own)], outputs: outputs.map(bytes) }, () => outputs);
   }
 
+  /** `allGather` into one tensor, `[size, …]`: one message to one place. */
+  allGatherStacked(tensor: Tensor): Work<Tensor> {
+    const own = dense(tensor);
+    const output = empty([this.size, ...own.shape], { dtype: own.dtype, device: own.device as DeviceLike });
+    return this.#start(
+      'all_gather_stacked',
+      { inputs: [bytes(own)], outputs: [bytes(output)] },
+      () => output,
+    );
+  }
+
   /**
    * `allGather` of tensors that differ in shape, not in dtype. Waits for the shapes, hence asynchronous; see
    * `allGatherUnevenSync`.
