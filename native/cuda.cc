@@ -52,6 +52,16 @@ struct Peek : G {
   }
 };
 
+// What accumulates a parameter's gradient remembers the stream of the step that made it, and lives as long as
+// that step's autograd graph, if only until the garbage collector finds its loss. From 2.13 on libtorch can
+// be told to use the stream of the recording instead of failing; without a recording this changes nothing.
+template <class Context>
+void UseRecordingStream(Context& context) {
+  if constexpr (requires { context.setOverrideStaleCaptureStream(true); }) {
+    context.setOverrideStaleCaptureStream(true);
+  }
+}
+
 struct Graph {
   std::unique_ptr<at::cuda::CUDAGraph> graph = std::make_unique<at::cuda::CUDAGraph>();
   decltype(at::cuda::graph_pool_handle()) pool{};
@@ -62,6 +72,7 @@ struct Graph {
     device = c10::cuda::current_device();
     pool = at::cuda::graph_pool_handle();
     recording = true;
+    UseRecordingStream(at::globalContext());
     graph->capture_begin(pool);
   }
   void end() {

@@ -155,13 +155,18 @@ test('refresh writes learning rates, and says when parameters are grouped anew',
     backward([a, b]);
     optimizer.step();
   };
-  assert.equal(optimizer.refresh(), false, 'nothing was stepped yet');
   step();
+  const first = optimizer.refresh();
   for (const group of optimizer.paramGroups) group.lr = 0.25;
-  assert.equal(optimizer.refresh(), true);
+  step();
+  assert.equal(optimizer.refresh(), first);
   optimizer.paramGroups[0].lr = 0.125;
-  assert.equal(optimizer.refresh(), false, 'no longer one call');
-  assert.equal(optimizer.refresh(), true);
+  const parted = optimizer.refresh();
+  assert.notEqual(parted, first, 'no longer one call');
+  assert.equal(optimizer.refresh(), parted);
+  optimizer.loadStateDict(optimizer.stateDict());
+  step();
+  assert.notEqual(optimizer.refresh(), parted, 'a step in between hides nothing');
 });
 
 test('what cannot be recorded is refused, with the reason', () => {

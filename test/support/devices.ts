@@ -6,6 +6,8 @@ import * as torch from '../../src/torch/index.js';
  */
 export const DEVICES = ['cpu', 'cuda'] as const;
 
-export function skipWithout(device: string): { skip: string | false } {
-  return { skip: device === 'cuda' && !torch.cuda.isAvailable() ? 'no CUDA device' : false };
+/** @param count how many of them */
+export function skipWithout(device: string, count = 1): { skip: string | false } {
+  const found = device === 'cuda' ? torch.cuda.deviceCount() : count;
+  return { skip: found < count ? `${found === 0 ? 'no' : `only ${found}`} CUDA device` : false };
 }

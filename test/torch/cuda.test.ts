@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as torch from '../../src/torch/index.js';
+import { skipWithout } from '../support/devices.js';
 
 const { cuda } = torch;
 const here = cuda.isAvailable();
 const without = { skip: here ? 'a CUDA device is here' : false };
-const withDevice = { skip: here ? false : 'no CUDA device' };
+const withDevice = skipWithout('cuda');
 
 test('without a device, everything says so and what to do; questions are answered', without, () => {
   const reason = cuda.isBuilt() ? /no CUDA device is here: .*nvidia-smi/ : /npm run setup -- --cuda/;
@@ -168,6 +169,49 @@ test('a graph repeats what was recorded, on new inputs', withDevice, () => {
   assert.throws(() => graph.capture(() => weight.sum().item()));
   assert.throws(() => graph.capture(() => 1), /captured once/);
   assert.equal(weight.isfinite().all().item(), true);
+});
+
+test('a graph is not recorded within autocast, nor without a call before', withDevice, () => {
+  const layer = new torch.nn.Linear(4, 4).to('cuda');
+  const samples = [torch.zeros([2, 4], { device: 'cuda' })];
+  const body = (x: torch.Tensor): torch.Tensor => layer.call(x);
+  const inAutocast = <T>(cacheEnabled: boolean, run: () => T): T =>
+    torch.autocast('cuda', { dtype: torch.bfloat16, cacheEnabled }, run);
+  const refused = /cannot be recorded within autocast.*call autocast in the recorded function/;
+  assert.throws(() => inAutocast(true, () => cuda.graphed(body, samples)), refused);
+  assert.throws(() => inAutocast(true, () => new cuda.Graph().capture(() => body(samples[0]))), refused);
+  for (const run of [
+    inAutocast(false, () => cuda.graphed(body, samples)),
+    cuda.graphed((x) => inAutocast(true, () => body(x)), samples),
+  ]) {
+    // Weights are cast at each replay.
+    for (const value of [1, 2]) {
+      torch.noGrad(() => void layer.weight.fill_(value));
+      torch.noGrad(() => void layer.bias?.zero_());
+      assert.deepEqual(
+        run(torch.ones([2, 4], { device: 'cuda' }))
+          .float()
+          .toArray(),
+        [Array(4).fill(4 * value), Array(4).fill(4 * value)],
+      );
+    }
+  }
+  assert.throws(() => cuda.graphed(body, samples, { warmup: 0 }), /graphed: warmup is 0; it must be a whole/);
+  assert.throws(() => cuda.graphed(body, [torch.zeros([2, 4])]), /a CUDA device is expected/);
+});
+
+test('a graph is recorded on the device of its samples', skipWithout('cuda', 2), () => {
+  const weight = torch.full([4, 4], 2, { device: 'cuda:1' });
+  const run = cuda.graphed(
+    (x) => x.mm(weight).add(torch.ones([], { device: 'cuda' })),
+    [torch.zeros([1, 4], { device: 'cuda:1' })],
+  );
+  for (const value of [1, 3]) {
+    const found = run(torch.full([1, 4], value, { device: 'cuda:0' }));
+    assert.deepEqual([String(found.device), found.toArray()], ['cuda:1', [Array(4).fill(8 * value + 1)]]);
+  }
+  const mixed = ['cuda:0', 'cuda:1'].map((device) => torch.zeros([1], { device }));
+  assert.throws(() => cuda.graphed((x, y) => x.add(y), mixed), /samples are on cuda:0 and cuda:1/);
 });
 
 test('memory of a device that runs out', withDevice, () => {

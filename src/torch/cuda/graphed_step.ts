@@ -1,14 +1,14 @@
 import { keep, scope } from '../memory.js';
 import * as aten from '../ops.js';
 import type { Optimizer } from '../optim/index.js';
-import type { Tensor } from '../tensor.js';
+import { Tensor } from '../tensor.js';
 import { type CudaDevice, deviceIndex, withDevice } from './devices.js';
-import { Graph } from './graphs.js';
-import { currentStream, Stream, withStream } from './streams.js';
+import { checkWarmup, Graph, refuseAutocastCache } from './graphs.js';
+import { Stream, withStreamAside } from './streams.js';
 
 /** What records a step and repeats it. CUDA graphs do; tests put something else in their place. */
 export interface StepRecorder {
-  /** Runs a step as it will be recorded, so that libraries are set up and memory is at hand. */
+  /** Runs a step as it will be recorded, so that libraries are set up and memory is at hand; or one that will not be. */
   warmUp<T>(step: () => T): T;
   /** Records a step without doing it; results hold what `replay` will have computed. */
   record<T>(step: () => T): T;
@@ -22,7 +22,7 @@ export interface GraphedStepOptions {
   optimizers: Optimizer | readonly Optimizer[];
   /** Device of the model (default `cuda`). */
   device?: CudaDevice;
-  /** Steps that are done one call at a time before one is recorded (default 3). */
+  /** Steps that are done one call at a time before one is recorded, at least 1 (default 3). */
   warmup?: number;
   /** Default: CUDA graphs. */
   recorder?: StepRecorder;
@@ -47,8 +47,9 @@ export interface GraphedStepOptions {
  * are launched. Gradients are set to null before each step that is not a launch, so the body does not zero them. It
  * must not wait for the device (`item()`, printing, shapes that follow from data): what JavaScript computes in it stays
  * as it was when the step was recorded. A `GradScaler` may be in it, learning rates may change between calls, inputs of
- * another shape or type than the first call's are stepped as usual. Whether parameters need gradients, modes of modules
- * and everything else that changes what a step does asks for `reset()`.
+ * another shape or type than the first call's are stepped as usual. After `loadStateDict`, and when hyper-parameters change
+ * so that the optimizer's groups are stepped otherwise, a new recording is made. Whether parameters need gradients, modes
+ * of modules and everything else that changes what a step does asks for `reset()`.
  */
 export class GraphedStep<T> {
   readonly #body: (...inputs: Tensor[]) => T;
@@ -58,11 +59,18 @@ export class GraphedStep<T> {
   readonly #recorder: StepRecorder;
   #inputs: Tensor[] | undefined;
   #warm = 0;
+  /** Of each optimizer, what `refresh` gave at the last call. */
+  #groupings: readonly number[] | undefined;
   #outputs: { value: T } | undefined;
 
-  /** @param body synchronous; takes tensors, returns tensors (alone, or in arrays, maps and plain objects) */
+  /**
+   * @param body synchronous; takes tensors, returns tensors (alone, or in arrays, maps and plain objects). It runs with
+   *   `cuda` meaning the device
+   * @throws for an optimizer that is not capturable, RangeError for a `warmup` below 1
+   */
   constructor(body: (...inputs: Tensor[]) => T, options: GraphedStepOptions) {
-    const { optimizers, device = 'cuda', warmup = 3, recorder = new CudaRecorder(device) } = options;
+    const { optimizers, device = 'cuda', warmup = 3, recorder } = options;
+    checkWarmup('GraphedStep', warmup);
     this.#body = body;
     this.#optimizers = 'step' in optimizers ? [optimizers] : optimizers;
     for (const optimizer of this.#optimizers) {
@@ -74,7 +82,7 @@ export class GraphedStep<T> {
     }
     this.#device = device;
     this.#warmup = warmup;
-    this.#recorder = recorder;
+    this.#recorder = recorder ?? new CudaRecorder(device);
   }
 
   /** Whether calls launch a recording. */
@@ -85,24 +93,26 @@ export class GraphedStep<T> {
   /**
    * One step. Inputs may be on the CPU; from page-locked memory they are copied while JavaScript goes on.
    *
-   * @returns what the body returns; once recorded, the same tensors each time, which the next call overwrites
+   * @returns what the body returns, cut off from autograd; once recorded, the same tensors each time, which the next call
+   *   overwrites
+   * @throws within `autocast`, unless the step is recorded (autocast in the body is fine)
    */
   call(...given: Tensor[]): T {
     this.#inputs ??= given.map((input) => aten.empty_like(input, { device: this.#where }).keep());
     const inputs = this.#inputs;
     if (given.length !== inputs.length || !given.every((input, i) => alike(input, inputs[i]))) {
-      return this.#step(given.map((input) => input.to({ device: this.#where, nonBlocking: true })));
+      return this.#recorder.warmUp(() => this.#step(given));
     }
+    const groupings = this.#optimizers.map((optimizer) => optimizer.refresh());
+    if (String(groupings) !== String(this.#groupings ?? groupings)) this.reset();
+    this.#groupings = groupings;
     for (const [i, input] of given.entries()) inputs[i].copy_(input, true);
-    // Not `every`: the learning rates of all are written.
-    const fresh = this.#optimizers.map((optimizer) => optimizer.refresh()).every(Boolean);
-    if (this.#outputs !== undefined && !fresh) this.reset();
     if (this.#outputs === undefined) {
       if (this.#warm < this.#warmup) {
         this.#warm++;
         return this.#recorder.warmUp(() => this.#step(inputs));
       }
-      this.#outputs = { value: keep(this.#recorder.record(() => scope(() => this.#step(inputs)))) };
+      this.#outputs = { value: keep(this.#recorder.record(() => this.#step(inputs))) };
     }
     this.#recorder.replay();
     return this.#outputs.value;
@@ -120,9 +130,24 @@ export class GraphedStep<T> {
   }
 
   #step(inputs: readonly Tensor[]): T {
+    refuseAutocastCache(this.#where.split(':', 1)[0]);
     for (const optimizer of this.#optimizers) optimizer.zeroGrad();
-    return this.#body(...inputs);
+    return scope(() => {
+      const here = inputs.map((input) => input.to({ device: this.#where, nonBlocking: true }));
+      return detached(this.#body(...here));
+    });
   }
+}
+
+/** The value with its tensors cut off from autograd's graph, which would live as long as they do. */
+function detached<T>(value: T): T;
+function detached(value: unknown): unknown {
+  if (value instanceof Tensor) return value.detach();
+  if (Array.isArray(value)) return value.map(detached);
+  if (value instanceof Map) return new Map([...value].map(([key, one]) => [key, detached(one)]));
+  if (typeof value !== 'object' || value === null) return value;
+  if (Object.getPrototypeOf(value) !== Object.prototype) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, detached(one)]));
 }
 
 function alike(given: Tensor, expected: Tensor): boolean {
@@ -140,12 +165,7 @@ class CudaRecorder implements StepRecorder {
   }
 
   warmUp<T>(step: () => T): T {
-    // Memory of the side stream is used again only there, and only after it has waited for us.
-    const current = currentStream(this.#device);
-    this.#side.waitStream(current);
-    const result = withDevice(this.#device, () => withStream(this.#side, step));
-    current.waitStream(this.#side);
-    return result;
+    return withStreamAside(this.#side, step);
   }
 
   record<T>(step: () => T): T {

@@ -1,6 +1,6 @@
 import { refusePromise } from '../synchronous.js';
 import type { Tensor } from '../tensor.js';
-import { type CudaDevice, deviceIndex } from './devices.js';
+import { type CudaDevice, deviceIndex, withDevice } from './devices.js';
 import { requireCuda } from './native.js';
 
 export interface StreamOptions {
@@ -77,6 +77,20 @@ export function withStream<T>(stream: Stream, body: () => T): T {
     return refusePromise(body(), 'withStream');
   } finally {
     cuda.setStream(before, stream.device);
+  }
+}
+
+/**
+ * Runs `body` on a stream and its device, between what the current stream has been given and what it is given next.
+ * Memory of the stream is thus used again only there, and only after others are through with it.
+ */
+export function withStreamAside<T>(stream: Stream, body: () => T): T {
+  const current = currentStream(stream.device);
+  stream.waitStream(current);
+  try {
+    return withDevice(stream.device, () => withStream(stream, body));
+  } finally {
+    current.waitStream(stream);
   }
 }
 

@@ -58,6 +58,8 @@ export abstract class Optimizer<G extends ParamGroup = ParamGroup> {
    */
   foundInf: Tensor | null = null;
   #buckets: Bucket<G>[] | null = null;
+  /** How often buckets were made. */
+  #groupings = 0;
   #stamp: number[] = [];
   #capturable = false;
   #stepping: Bucket<G> | undefined;
@@ -162,13 +164,13 @@ export abstract class Optimizer<G extends ParamGroup = ParamGroup> {
   /**
    * Writes the groups' learning rates to where recorded steps read them; a capturable optimizer's `step` does so too.
    *
-   * @returns false when parameters are grouped otherwise than at the last step, so that a recording of it is stale
+   * @returns a number that is another one whenever parameters are grouped anew, as when their hyper-parameters part, and
+   *   after `addParamGroup` and `loadStateDict`: steps recorded before read what nobody writes any longer
    */
-  refresh(): boolean {
-    const before = this.#buckets;
+  refresh(): number {
     const buckets = this.#currentBuckets();
     if (this.#capturable) noGrad(() => scope(() => buckets.forEach(writeRate)));
-    return buckets === before;
+    return this.#groupings;
   }
 
   /** The learning rate of the parameters that are being stepped, as the fused kernels take it. */
@@ -309,6 +311,7 @@ export abstract class Optimizer<G extends ParamGroup = ParamGroup> {
   #currentBuckets(): Bucket<G>[] {
     if (this.#buckets === null || !this.#valid(this.#buckets)) {
       this.#buckets = this.#makeBuckets();
+      this.#groupings++;
       this.#stamp = this.paramGroups.map((g) => g.params.length);
     }
     return this.#buckets;
