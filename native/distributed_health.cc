@@ -14,6 +14,8 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <sstream>
@@ -60,7 +62,19 @@ struct Health {
   std::string key(int of) const { return "alive/" + std::to_string(of); }
 };
 
-std::shared_ptr<Health> current;
+// Any thread may ask for it at the process's end, so neither is ever destroyed.
+std::mutex& currentMutex = *new std::mutex;
+std::shared_ptr<Health>& current = *new std::shared_ptr<Health>;
+
+std::shared_ptr<Health> Current() {
+  std::lock_guard lock(currentMutex);
+  return current;
+}
+std::shared_ptr<Health> Replace(std::shared_ptr<Health> next) {
+  std::lock_guard lock(currentMutex);
+  std::swap(current, next);
+  return next;
+}
 
 constexpr const char* kDone = "done";
 constexpr const char* kFailed = "failed ";
@@ -158,7 +172,7 @@ void WriteError(const Health& health, const std::string& message) {
   std::string quoted;
   for (const char c : message) {
     if (c == '"' || c == '\\') quoted += '\\';
-    quoted += c == '\n' ? ' ' : c;
+    quoted += static_cast<unsigned char>(c) < ' ' ? ' ' : c;
   }
   const auto time =
       std::chrono::duration_cast<milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
@@ -188,10 +202,44 @@ void WatchLoop(const std::shared_ptr<Health>& health) {
   }
 }
 
+// The last word: nothing of this process follows it in the store.
+void Say(Health& health, const std::string& word) noexcept {
+  try {
+    std::lock_guard lock(health.speaking);
+    health.store->set(health.key(health.rank), std::vector<uint8_t>(word.begin(), word.end()));
+  } catch (...) {
+    // Whoever kept the store is gone, and with it everybody who could want to know.
+  }
+}
+
+std::terminate_handler usualEnd = nullptr;
+
+// An exception that nobody catches ends the process, as NCCL's watchdog means it to: the launcher and the
+// other ranks are told before.
+[[noreturn]] void EndByException() {
+  static std::atomic_flag begun;
+  const auto health = Current();
+  if (health && !health->stop && !begun.test_and_set()) {
+    health->stop = true;
+    std::string message = std::current_exception() ? MessageInFlight() : "std::terminate";
+    std::replace(message.begin(), message.end(), '\n', ' ');
+    message = "a native thread ended the process: " + message;
+    WriteError(*health, message);
+    const auto said = std::make_shared<std::promise<void>>();
+    std::thread([health, said, word = kFailed + message] {
+      Say(*health, word);
+      said->set_value();
+    }).detach();
+    said->get_future().wait_for(std::chrono::seconds(2));
+  }
+  usualEnd();
+  std::abort();
+}
+
 // healthStart(storeId, rank, size, intervalMs, lostAfterMs, errorFile, address)
 void HealthStart(const Napi::CallbackInfo& info) {
   Guarded(info.Env(), [&] {
-    if (current) current->stop = true;
+    if (usualEnd == nullptr) usualEnd = std::set_terminate(EndByException);
     auto health = std::make_shared<Health>();
     health->rank = info[1].As<Napi::Number>().Int32Value();
     health->size = info[2].As<Napi::Number>().Int32Value();
@@ -202,7 +250,7 @@ void HealthStart(const Napi::CallbackInfo& info) {
     health->store = Stores().get(info[0])->clone();
     health->peers.resize(health->size);
     health->answered = Clock::now();
-    current = health;
+    if (const auto before = Replace(health)) before->stop = true;
     std::thread([health] { BeatLoop(health); }).detach();
     std::thread([health] { WatchLoop(health); }).detach();
   });
@@ -212,20 +260,13 @@ void HealthStart(const Napi::CallbackInfo& info) {
 // expect signs of life. The promise never fails.
 Napi::Value HealthStop(const Napi::CallbackInfo& info) {
   return Guarded(info.Env(), [&] {
-    auto health = std::move(current);
-    current = nullptr;
+    const auto health = Replace(nullptr);
     if (health) health->stop = true;
     const std::string failure = info[0].ToString().Utf8Value();
     return Promise(
         info.Env(),
         [health, word = failure.empty() ? kDone : kFailed + failure] {
-          if (!health) return;
-          try {
-            std::lock_guard lock(health->speaking);
-            health->store->set(health->key(health->rank), std::vector<uint8_t>(word.begin(), word.end()));
-          } catch (...) {
-            // Whoever kept the store is gone, and with it everybody who could want to know.
-          }
+          if (health) Say(*health, word);
         },
         [](Napi::Env env) -> napi_value { return env.Undefined(); });
   });
@@ -235,7 +276,7 @@ Napi::Value HealthStop(const Napi::CallbackInfo& info) {
 // behind; '' when nothing is known.
 Napi::Value HealthReport(const Napi::CallbackInfo& info) {
   return Guarded(info.Env(), [&]() -> Napi::Value {
-    const auto health = current;
+    const auto health = Current();
     if (!health) return Napi::String::New(info.Env(), "");
     std::string text = Failures(*health);
     if (text.empty()) text = Lost(*health, milliseconds(info[0].As<Napi::Number>().Int64Value()));

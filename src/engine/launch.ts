@@ -197,12 +197,7 @@ class RankProcess {
       };
       this.child.on('error', (error) => end(`could not be started: ${error.message}`, null));
       this.child.on('exit', (code, signal) =>
-        end(
-          signal
-            ? `was ended by ${signal}${signal === 'SIGKILL' ? KILLED : ''}`
-            : `ended with status ${code}`,
-          code,
-        ),
+        end(signal ? `was ended by ${signal}${ENDED_BY[signal] ?? ''}` : `ended with status ${code}`, code),
       );
     });
   }
@@ -230,7 +225,10 @@ class RankProcess {
   }
 }
 
-const KILLED = ' (by somebody, or by the system for want of memory)';
+const ENDED_BY: Partial<Record<NodeJS.Signals, string>> = {
+  SIGKILL: ' (by somebody, or by the system for want of memory)',
+  SIGABRT: ' (native code gave up, as NCCL does after an error or a time-out: its output says why)',
+};
 
 /** @param signal what the launcher was told to end by: then nothing the ranks did is a reason to start them again */
 function verdict(

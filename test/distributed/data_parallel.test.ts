@@ -21,7 +21,7 @@ interface Report {
   frozen: { frozen: number[] | null; open: number[] };
   alone: [number[], number[]];
   syncBn: number[];
-  refused: string;
+  refused: string[];
 }
 
 describe('DistributedDataParallel, two processes', () => {
@@ -91,9 +91,14 @@ describe('DistributedDataParallel, two processes', () => {
     assert.notDeepEqual(reports[0]!.alone[0], reports[1]!.alone[0]);
   });
 
-  it('refuses models that differ', () => {
-    for (const { refused } of reports)
-      assert.match(refused, /rank 0 trains weight \[2, 2\] float32, where rank 1 has weight \[3, 2\]/);
+  it('refuses models that differ, or are on different devices', () => {
+    for (const { refused } of reports) {
+      assert.match(
+        refused[0]!,
+        /rank 0 trains weight \[2, 2\] float32 on cpu, where rank 1 has weight \[3, 2\]/,
+      );
+      assert.match(refused[1]!, /\[2, 2\] float32 on cpu, where rank 1 has weight \[2, 2\] float32 on meta/);
+    }
   });
 
   it('syncBN of parts is batch normalisation of the whole, backward too', () => {

@@ -156,12 +156,15 @@ function syncBatchNorm(): number[] {
   return ours.map((t, i) => Number(t.detach().sub(theirs[i]!.detach()).abs().max().item()));
 }
 
-let refused = '';
-try {
-  const odd = new nn.Linear(2, 2 + rank);
-  new dist.DistributedDataParallel(odd);
-} catch (error) {
-  refused = (error as Error).message;
+const elsewhere = new nn.Linear(2, 2);
+if (rank === 1) elsewhere.weight = new nn.Parameter(torch.zeros([2, 2], { device: 'meta' }));
+const refused: string[] = [];
+for (const odd of [new nn.Linear(2, 2 + rank), elsewhere]) {
+  try {
+    new dist.DistributedDataParallel(odd);
+  } catch (error) {
+    refused.push((error as Error).message);
+  }
 }
 const cases = ['plain', 'unused', 'accumulate', 'view'];
 const results = {

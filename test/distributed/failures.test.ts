@@ -1,6 +1,24 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { temporaryFolder } from '../support/scripts.js';
 import { type RankResult, type RunOptions, runRanks } from './ranks.js';
+
+/** A library whose thread throws, as NCCL's watchdog does. */
+const THROWS = `
+#include <chrono>
+#include <stdexcept>
+#include <thread>
+static const int begun = [] {
+  std::thread([] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    throw std::runtime_error("watchdog:\\n\\"it\\" took too long");
+  }).detach();
+  return 0;
+}();
+`;
 
 const run = (mode: string, options: RunOptions = {}): Promise<RankResult<string>[]> =>
   runRanks('distributed/failures_rank.js', 2, { args: [mode], ...options });
@@ -35,6 +53,41 @@ describe('a process that is missing', { concurrency: 2 }, () => {
   it('is named when a collective takes too long', async () => {
     const [first] = await run('behind');
     assert.match(first!.value ?? '', /rank 1 is behind: it has begun 1 collectives/);
+  });
+
+  it('is quoted when an exception of a native thread ends it', {
+    skip: process.platform === 'linux' ? false : 'the library is linked as for Linux',
+  }, async (t) => {
+    const folder = temporaryFolder(t);
+    const [source, library, errorFile] = ['end.cc', 'end.so', 'error.json'].map((name) => join(folder, name));
+    writeFileSync(source!, THROWS);
+    const compiled = spawnSync(
+      'c++',
+      ['-shared', '-fPIC', '-pthread', '-Wl,-z,nodelete', '-o', library!, source!],
+      {
+        encoding: 'utf8',
+      },
+    );
+    assert.equal(compiled.status, 0, `${compiled.stderr ?? compiled.error}`);
+    const [first, second] = await run('throws', {
+      args: ['throws', library!],
+      place: (rank) => ({ RANK: String(rank), ...(rank === 1 && { REID_NATIVE_ERROR_FILE: errorFile! }) }),
+    });
+    const message = 'a native thread ended the process: watchdog: "it" took too long';
+    assert.ok(first!.value?.includes(`rank 1 failed: ${message}`), first!.value);
+    assert.equal(second!.signal, 'SIGABRT');
+    assert.match(second!.stderr, /terminate called after throwing/);
+    const { time, ...failure } = JSON.parse(readFileSync(errorFile!, 'utf8'));
+    assert.deepEqual(failure, { rank: 1, message, secondary: true });
+  });
+
+  it('is named when it has another backend', async () => {
+    for (const { value } of await run('differs')) {
+      assert.match(
+        value ?? '',
+        /rank 1 has the backend 'nccl', but rank 0 'gloo': all processes need the same/,
+      );
+    }
   });
 
   it('is named when it never came', async () => {

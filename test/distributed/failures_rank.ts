@@ -1,4 +1,4 @@
-// One rank of failures.test.ts: node failures_rank.js MODE
+// One rank of failures.test.ts: node failures_rank.js MODE [LIBRARY]
 import * as torch from '../../src/torch/index.js';
 import { report } from './ranks.js';
 
@@ -13,10 +13,18 @@ const options = {
 };
 
 async function run(): Promise<void> {
-  const group = await dist.initProcessGroup({ backend: 'gloo', ...options[mode as keyof typeof options] });
+  const backend = mode === 'differs' && process.env.RANK === '1' ? 'nccl' : 'gloo';
+  const group = await dist.initProcessGroup({ backend, ...options[mode as keyof typeof options] });
   await group.barrier();
   const pair = mode === 'lingers' ? await dist.newGroup([0, 1]) : null;
   if (group.rank === 1) {
+    if (mode === 'throws') {
+      try {
+        process.dlopen({ exports: {} }, process.argv[3] as string);
+      } catch {
+        // It is no addon; its thread throws in a moment.
+      }
+    }
     if (mode === 'killed') process.kill(process.pid, 'SIGKILL');
     if (mode === 'stopped') process.kill(process.pid, 'SIGSTOP');
     if (mode === 'fails') {
@@ -29,7 +37,7 @@ async function run(): Promise<void> {
       await dist.destroyProcessGroup('the sky is falling');
       await new Promise((resolve) => setTimeout(resolve, 60_000));
     }
-    if (mode === 'behind') await new Promise((resolve) => setTimeout(resolve, 6000));
+    if (mode === 'behind' || mode === 'throws') await new Promise((resolve) => setTimeout(resolve, 6000));
   }
   const work = (pair ?? group).allReduce(torch.ones([4]));
   if (mode === 'fails') await work;

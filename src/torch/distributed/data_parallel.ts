@@ -49,7 +49,7 @@ export class DistributedDataParallel<A extends unknown[] = [Tensor], R = Tensor>
   /** Buffers need no broadcast where the last backward averaged nothing, so that they are nobody's but one's own. */
   #broadcasts = true;
 
-  /** @throws where the processes' parameters differ in number or shape */
+  /** @throws where the processes' parameters differ in number, shape, dtype or kind of device */
   constructor(module: Module<A, R>, options: DataParallelOptions = {}) {
     super();
     this.module = module;
@@ -144,7 +144,9 @@ function trainable(module: AnyModule): [string, Tensor][] {
 
 /** Throws, in all processes, where they are not to train the same parameters. */
 function checkSame(named: readonly [string, Tensor][], group: ProcessGroup): void {
-  const own = named.map(([name, { shape, dtype }]) => `${name} [${shape.join(', ')}] ${dtype.name}`);
+  const own = named.map(
+    ([name, { shape, dtype, device }]) => `${name} [${shape.join(', ')}] ${dtype.name} on ${device.type}`,
+  );
   const all = allGatherObjectSync(own, group);
   for (const [rank, theirs] of all.entries()) {
     const at = all[0]!.findIndex((text, i) => text !== theirs[i]);

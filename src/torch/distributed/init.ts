@@ -104,8 +104,9 @@ export async function initProcessGroup(options: ProcessGroupOptions = {}): Promi
   const cuda = native.deviceInfo().cudaDevices > 0;
   const backend = options.backend ?? (cuda && native.hasNccl() ? 'nccl' : 'gloo');
   const { store, route, keepsStore, where } = await meet(initMethod, rank, worldSize, joinTimeout);
-  const routes = await assemble(store, keepsStore, rank, worldSize, joinTimeout, route);
-  const address = reachableAddress(route.own, routes);
+  const own = { ...route, backend };
+  const all = await assemble(store, keepsStore, rank, worldSize, joinTimeout, own);
+  const address = reachableAddress(route.own, all);
   const common = { backend, timeout };
   const everybody = Array.from({ length: worldSize }, (_, i) => i);
   const group = await makeGroup(store.prefixed('group/0/'), everybody, rank, common, address);
@@ -265,32 +266,47 @@ function parseTcp(method: string): { host: string; port: number } {
   return { host: (match[1] ?? match[2])!, port };
 }
 
-/** Waits until all processes have reached the store; returns how each is connected, by rank. */
+/** How a process introduces itself to the others. */
+interface Introduction extends Route {
+  backend: BackendName;
+}
+
+/**
+ * Waits until all processes have reached the store; returns how each introduces itself, by rank.
+ *
+ * @throws where one has not come, or has another backend: collectives would wait for ever
+ */
 async function assemble(
   store: Store,
   keepsStore: boolean,
   rank: number,
   worldSize: number,
   timeout: number,
-  route: Route,
-): Promise<Route[]> {
+  own: Introduction,
+): Promise<Introduction[]> {
   const keys = Array.from({ length: worldSize }, (_, i) => `joined/${i}`);
-  await store.set(keys[rank]!, JSON.stringify(route));
+  /** The others, who may have begun to wait later, are to find out the same. */
+  const giveUp = async (absent: readonly number[]): Promise<void> => {
+    const others = keys.map((_, i) => i).filter((i) => i !== rank && !absent.includes(i));
+    const done = keepsStore
+      ? store.wait(
+          others.map((i) => `gave-up/${i}`),
+          FAREWELL,
+        )
+      : store.set(`gave-up/${rank}`, '');
+    await done.catch(() => undefined);
+  };
+  await store.set(keys[rank]!, JSON.stringify(own));
   try {
     await store.wait(keys, timeout);
   } catch (cause) {
     const absent: number[] = [];
-    const present: string[] = [];
     for (const [i, key] of keys.entries()) {
       // The store itself may be what is gone.
       const came = i === rank || (await store.check([key]).catch(() => false));
       if (!came) absent.push(i);
-      else if (i !== rank) present.push(`gave-up/${i}`);
     }
-    // The others, who may have begun to wait later, are to find out the same.
-    await (keepsStore ? store.wait(present, FAREWELL) : store.set(`gave-up/${rank}`, '')).catch(
-      () => undefined,
-    );
+    await giveUp(absent);
     const who = absent.length === 1 ? `rank ${absent[0]} has` : `ranks ${absent.join(', ')} have`;
     throw new DistributedError(
       `${who} not come within ${Math.round(timeout / 1000)} s, of ${worldSize} processes; this is rank ${rank}. Are ` +
@@ -298,7 +314,16 @@ async function assemble(
       { cause },
     );
   }
-  return Promise.all(keys.map(async (key) => JSON.parse(await store.getString(key)) as Route));
+  const all = await Promise.all(
+    keys.map(async (key) => JSON.parse(await store.getString(key)) as Introduction),
+  );
+  const odd = all.findIndex(({ backend }) => backend !== all[0]!.backend);
+  if (odd < 0) return all;
+  await giveUp([]);
+  throw new Error(
+    `rank ${odd} has the backend '${all[odd]!.backend}', but rank 0 '${all[0]!.backend}': all processes need the same. By ` +
+      'default it is nccl where there is a CUDA device and the addon has NCCL; `backend` of initProcessGroup says which',
+  );
 }
 
 async function makeGroup(
