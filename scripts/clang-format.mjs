@@ -1,4 +1,4 @@
-// Formats native/ with the clang-format that the npm package of that name ships; with --check only says what differs.
+// Formats the C++ with the clang-format that the npm package of that name ships; with --check only says what differs.
 
 import { existsSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
@@ -10,10 +10,12 @@ const root = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 const check = process.argv.includes('--check');
 const platform = `${process.platform === 'win32' ? 'win32' : `${process.platform}_${process.arch}`}`;
 const binary = join(root, 'node_modules/clang-format/bin', platform, 'clang-format');
-const files = filesUnder(join(root, 'native'), (name) => /\.(cc|h)$/.test(name));
+const files = ['native', 'test/simulated_cuda'].flatMap((folder) =>
+  filesUnder(join(root, folder), (name) => /\.(cc|h)$/.test(name)),
+);
 
 if (!existsSync(binary)) {
-  process.stdout.write(`clang-format: no binary for ${platform}, native/ is left as it is\n`);
+  process.stdout.write(`clang-format: no binary for ${platform}, the C++ is left as it is\n`);
 } else if (files.length > 0) {
   const args = check ? ['--dry-run', '--Werror'] : ['-i'];
   const { code, output } = await run(binary, [...args, '--style=file', ...files], { cwd: root });
