@@ -8,8 +8,9 @@ const entry = new URL('../dist/src/cli/main.js', import.meta.url);
 
 // `reid-native config | head` ends quietly, as other programs do.
 process.stdout.on('error', (error) => {
-  if (error.code !== 'EPIPE') throw error;
-  process.exit(0);
+  if (error.code === 'EPIPE') process.exit(0);
+  process.stderr.write(`error: cannot write the standard output: ${error.message}\n`);
+  process.exit(1);
 });
 
 if (existsSync(entry)) {

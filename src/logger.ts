@@ -1,5 +1,4 @@
-import { appendFileSync, closeSync, mkdirSync, openSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { AppendedFile } from './appended-file.js';
 
 export type LogLevel = 'info' | 'warn' | 'error';
 
@@ -12,7 +11,7 @@ const printPlain: LinePrinter = (line, level) => {
 
 let printer: LinePrinter = printPlain;
 let quiet = false;
-const files = new Map<string, number>();
+const files = new Map<string, AppendedFile>();
 
 const two = (n: number): string => String(n).padStart(2, '0');
 
@@ -29,13 +28,13 @@ function line(level: LogLevel, message: string): string {
 
 /** No log is worth a run: a file that cannot be written (a full disk) is given up. */
 function writeFiles(text: string): void {
-  for (const [path, fd] of files) {
+  for (const [path, file] of files) {
     try {
-      appendFileSync(fd, `${text}\n`);
+      file.append(`${text}\n`, { sync: false });
     } catch (error) {
       files.delete(path);
-      closeSync(fd);
-      logger.warn(`nothing more is written to ${path}: ${(error as Error).message}`);
+      file.close();
+      logger.warn(`the run goes on without its log: ${(error as Error).message}`);
     }
   }
 }
@@ -60,14 +59,10 @@ export const logger = {
  * Returns a function that stops it.
  */
 export function logToFile(path: string): () => void {
-  if (!files.has(path)) {
-    mkdirSync(dirname(path), { recursive: true });
-    files.set(path, openSync(path, 'a'));
-  }
+  if (!files.has(path)) files.set(path, new AppendedFile(path));
   return () => {
-    const fd = files.get(path);
+    files.get(path)?.close();
     files.delete(path);
-    if (fd !== undefined) closeSync(fd);
   };
 }
 

@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import type { Config } from '../config/index.js';
+import { logger } from '../logger.js';
 import { UsageError } from './errors.js';
 import { importExtensions, importOption } from './extensions.js';
 import { positive, wholeNumber } from './numbers.js';
@@ -113,6 +114,12 @@ async function trainHere(cfg: Config, overrides: string[], flags: TrainFlags): P
   try {
     await trainer.resumeOrLoad({ resume: flags.resume || isRestart() });
     await trainer.train();
+  } catch (error) {
+    const { lastSaved } = trainer.checkpointer;
+    if (lastSaved !== undefined) {
+      logger.error(`Training failed. To go on from ${lastSaved}, run the same command with --resume`);
+    }
+    throw error;
   } finally {
     restoreSignals();
     await trainer.close();

@@ -35,6 +35,8 @@ export class Checkpointer {
   readonly model: CheckpointModel;
   readonly saveDir: string;
   readonly checkpointables: Readonly<Record<string, Checkpointable>>;
+  /** Path of what the last `save` wrote, or undefined before any. */
+  lastSaved: string | undefined;
   /** What the last `load` put into the model, or undefined before any. */
   lastReport: LoadReport | undefined;
 
@@ -58,6 +60,7 @@ export class Checkpointer {
     logger.info(`Saving checkpoint to ${path}`);
     await torch.save(content, path);
     writeFileAtomic(join(this.saveDir, POINTER), file);
+    this.lastSaved = path;
     return path;
   }
 

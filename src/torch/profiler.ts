@@ -1,6 +1,6 @@
 // What takes the time: libtorch's profiler, its events as a tree for each thread, and tables made of it.
 
-import { renameSync, rmSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync, renameSync, rmSync } from 'node:fs';
 import { native } from './native.js';
 import type { AnyModule } from './nn/module.js';
 import type { HookHandle } from './tensor.js';
@@ -266,11 +266,28 @@ export function stopProfiler(): Profile {
   const unfinished = `${path}.${process.pid}.tmp.json`;
   try {
     const recorded = native.stopProfiler(unfinished);
+    checkWhole(unfinished);
     renameSync(unfinished, path);
     return new Profile(...recorded);
   } catch (error) {
-    rmSync(unfinished, { force: true });
-    throw error;
+    // Kineto writes under a temporary name of its own first.
+    for (const file of [unfinished, `${unfinished}.tmp`]) rmSync(file, { force: true });
+    throw new Error(
+      `cannot write the trace ${path}: ${(error as Error).message}. Is its folder there, with room on the disk?`,
+      { cause: error },
+    );
+  }
+}
+
+/** Kineto does not say where it could not write. */
+function checkWhole(path: string): void {
+  const fd = openSync(path, 'r');
+  try {
+    const end = Buffer.alloc(16);
+    const read = readSync(fd, end, 0, end.length, Math.max(0, fstatSync(fd).size - end.length));
+    if (!end.toString('latin1', 0, read).trimEnd().endsWith('}')) throw new Error('it is cut short');
+  } finally {
+    closeSync(fd);
   }
 }
 

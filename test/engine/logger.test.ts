@@ -14,7 +14,8 @@ test('a log on a full disk is given up, the run is not', { skip: !existsSync('/d
   close();
   assert.deepEqual(lines, [
     'one',
-    'WARN nothing more is written to /dev/full: ENOSPC: no space left on device, write',
+    'WARN the run goes on without its log: cannot write /dev/full: ENOSPC: no space left on device, write. ' +
+      'What it held before is whole; make room on that disk, or choose another folder',
     'two',
   ]);
 });

@@ -1,25 +1,28 @@
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { existsSync, readFileSync } from 'node:fs';
+import { AppendedFile } from '../../appended-file.js';
 import { type EventWriter, getEventStorage } from '../events.js';
 import { writeFileAtomic } from '../files.js';
 
 /**
  * Writes scalars to a file, one JSON object a line: `{"data_time": …, "iteration": 199, "lr": …, …}`. Each line
  * holds what was put at that iteration (medians over `window` values for noisy scalars) and is on the disk when
- * `write` returns.
+ * `write` returns. Where it cannot be written, a full disk above all, `write` throws, and the file holds the lines that
+ * were there before.
  *
- * Appends to an existing file. With `startIter`, lines of that and later iterations are removed first, and so is
- * a line cut short by a crash: after a resume the file looks as if the run had never stopped.
+ * Appends to an existing file; a line cut short by a crash is removed first. With `startIter`, so are lines of that and
+ * later iterations: after a resume the file looks as if the run had never stopped.
  */
 export class JsonWriter implements EventWriter {
-  private readonly fd: number;
+  private readonly file: AppendedFile;
   private readonly window: number;
   private lastWritten = -1;
 
   constructor(path: string, { window = 20, startIter }: { window?: number; startIter?: number } = {}) {
-    mkdirSync(dirname(path), { recursive: true });
-    if (startIter !== undefined && existsSync(path)) this.lastWritten = keepBefore(path, startIter);
-    this.fd = openSync(path, 'a');
+    if (existsSync(path)) {
+      const last = keepBefore(path, startIter ?? Number.POSITIVE_INFINITY);
+      if (startIter !== undefined) this.lastWritten = last;
+    }
+    this.file = new AppendedFile(path);
     this.window = window;
   }
 
@@ -33,33 +36,32 @@ export class JsonWriter implements EventWriter {
     }
     if (lines.size === 0) return;
     const iterations = [...lines.keys()].sort((a, b) => a - b);
-    this.lastWritten = iterations[iterations.length - 1];
     let text = '';
     for (const iteration of iterations) {
       const line: Record<string, number> = { ...lines.get(iteration), iteration };
       text += `${JSON.stringify(line, Object.keys(line).sort())}\n`;
     }
-    writeSync(this.fd, text);
-    fsyncSync(this.fd);
+    this.file.append(text);
+    this.lastWritten = iterations[iterations.length - 1];
   }
 
   close(): void {
-    closeSync(this.fd);
+    this.file.close();
   }
 }
 
-/** Removes lines of `startIter` and later; returns the iteration of the last line that stays, −1 without one. */
+/** Removes lines of `startIter` and later, and what is no line; returns the iteration of the last line that stays, −1 without one. */
 function keepBefore(path: string, startIter: number): number {
   let last = -1;
-  const kept = readFileSync(path, 'utf8')
-    .split('\n')
-    .filter((line) => {
-      const iteration = iterationOf(line);
-      if (iteration === undefined || iteration >= startIter) return false;
-      last = Math.max(last, iteration);
-      return true;
-    });
-  writeFileAtomic(path, kept.map((line) => `${line}\n`).join(''));
+  const text = readFileSync(path, 'utf8');
+  const lines = text.split('\n').filter((line) => {
+    const iteration = iterationOf(line);
+    if (iteration === undefined || iteration >= startIter) return false;
+    last = Math.max(last, iteration);
+    return true;
+  });
+  const kept = lines.map((line) => `${line}\n`).join('');
+  if (kept !== text) writeFileAtomic(path, kept);
   return last;
 }
 

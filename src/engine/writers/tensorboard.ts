@@ -1,6 +1,6 @@
-import { closeSync, fsyncSync, mkdirSync, openSync, writeSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { AppendedFile } from '../../appended-file.js';
 import { type EventWriter, getEventStorage, type Picture } from '../events.js';
 import { type EventMessage, encodeEvent, frameRecord, type SummaryValue } from './event-file.js';
 
@@ -10,30 +10,32 @@ let opened = 0;
 /**
  * Writes scalars, histograms and pictures to a new event file in `folder`, for `tensorboard --logdir`. Scalars are
  * those of metrics.json: medians over `window` values where they are noisy. Each record is whole or, after a crash,
- * the last one of the file, which TensorBoard leaves out.
+ * the last one of the file, which TensorBoard leaves out. Where it cannot be written, a full disk above all, `write`
+ * throws, and the file holds the records that were there before.
  *
  * With a `startIter` above 0, what earlier files of the folder say of that and later iterations is declared void:
  * after a resume TensorBoard shows the run as if it had never stopped.
  */
 export class TensorBoardWriter implements EventWriter {
-  /** The file that is written to. */
-  readonly path: string;
-  private readonly fd: number;
+  private readonly file: AppendedFile;
   private readonly window: number;
   private lastScalars: number;
 
   constructor(folder: string, { window = 20, startIter = 0 }: { window?: number; startIter?: number } = {}) {
-    mkdirSync(folder, { recursive: true });
     const seconds = String(Math.floor(Date.now() / 1000)).padStart(10, '0');
     const name = `events.out.tfevents.${seconds}.${hostname()}.${process.pid}.${opened++}`;
-    this.path = join(folder, name);
-    this.fd = openSync(this.path, 'ax');
+    this.file = new AppendedFile(join(folder, name), 'ax');
     this.window = window;
     this.lastScalars = startIter - 1;
     const wallTime = Date.now() / 1000;
     const first: EventMessage[] = [{ wallTime, step: 0, fileVersion: 'brain.Event:2' }];
     if (startIter > 0) first.push({ wallTime, step: startIter, sessionStart: true });
     this.append(first);
+  }
+
+  /** The file that is written to. */
+  get path(): string {
+    return this.file.path;
   }
 
   async write(): Promise<void> {
@@ -44,10 +46,10 @@ export class TensorBoardWriter implements EventWriter {
       if (values) values.push(value);
       else steps.set(step, [value]);
     };
-    const before = this.lastScalars;
+    let last = this.lastScalars;
     for (const [tag, [scalar, step]] of storage.latestWithSmoothing(this.window)) {
-      if (step <= before) continue;
-      this.lastScalars = Math.max(this.lastScalars, step);
+      if (step <= this.lastScalars) continue;
+      last = Math.max(last, step);
       add(step, { tag, scalar });
     }
     for (const { name, iteration, histogram } of storage.histograms()) {
@@ -63,15 +65,15 @@ export class TensorBoardWriter implements EventWriter {
     const wallTime = Date.now() / 1000;
     const inOrder = [...steps].sort(([a], [b]) => a - b);
     this.append(inOrder.map(([step, values]) => ({ wallTime, step, values })));
+    this.lastScalars = last;
   }
 
   close(): void {
-    closeSync(this.fd);
+    this.file.close();
   }
 
   private append(events: readonly EventMessage[]): void {
-    writeSync(this.fd, Buffer.concat(events.map((event) => frameRecord(encodeEvent(event)))));
-    fsyncSync(this.fd);
+    this.file.append(Buffer.concat(events.map((event) => frameRecord(encodeEvent(event)))));
   }
 }
 

@@ -4,6 +4,13 @@ import { randomBytes } from 'node:crypto';
 import * as fs from 'node:fs';
 import { open } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { writeError } from './write-error.js';
+
+/** Removes the temporary file; the error to throw. */
+function abandoned(path: string, temporary: string, error: unknown): unknown {
+  fs.rmSync(temporary, { force: true });
+  return writeError(path, error, 'Nothing there has changed');
+}
 
 interface Target {
   /** The file itself, symbolic links followed. */
@@ -67,8 +74,7 @@ function stage(path: string, chunks: Iterable<Uint8Array>): Target {
     }
     return target;
   } catch (error) {
-    fs.rmSync(target.temporary, { force: true });
-    throw error;
+    throw abandoned(path, target.temporary, error);
   }
 }
 
@@ -81,8 +87,7 @@ export function writeAtomicSync(path: string, chunks: Iterable<Uint8Array>): voi
   try {
     finish(target);
   } catch (error) {
-    fs.rmSync(target.temporary, { force: true });
-    throw error;
+    throw abandoned(path, target.temporary, error);
   }
 }
 
@@ -123,7 +128,6 @@ export async function writeAtomic(path: string, chunks: Iterable<Uint8Array>): P
     }
     finish(target);
   } catch (error) {
-    fs.rmSync(target.temporary, { force: true });
-    throw error;
+    throw abandoned(path, target.temporary, error);
   }
 }
