@@ -7,6 +7,7 @@
 #include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
 #endif
 
+#include <algorithm>
 #include <unordered_map>
 
 #include "addon.h"
@@ -135,9 +136,56 @@ struct Call {
   variable_list outputs;
   int number;  // root, peer
   ReduceOp op;
-  std::vector<int64_t> outputSplits, inputSplits;
+  std::vector<int64_t> outputSplits, inputSplits;  // rows a rank; of an exchange, the peers
   int tag;
 };
+
+// Several at once, as one.
+class Together : public Work {
+ public:
+  explicit Together(std::vector<c10::intrusive_ptr<Work>> parts) : parts_(std::move(parts)) {}
+  bool wait(milliseconds timeout) override {
+    return std::all_of(parts_.begin(), parts_.end(), [&](const auto& part) { return part->wait(timeout); });
+  }
+
+ private:
+  std::vector<c10::intrusive_ptr<Work>> parts_;
+};
+
+// Sends all inputs and receives all outputs at once. One after the other, NCCL would wait in the first for a
+// peer that waits in its own first.
+c10::intrusive_ptr<Work> Exchange(Call& call) {
+  auto& backend = call.backend;
+  std::vector<c10::intrusive_ptr<Work>> works;
+  const auto begin = [&] {
+    for (size_t i = 0; i < call.inputs.size(); ++i) {
+      variable_list one{call.inputs[i]};
+      works.push_back(backend.send(one, static_cast<int>(call.inputSplits[i]), 0));
+    }
+    for (size_t i = 0; i < call.outputs.size(); ++i) {
+      variable_list one{call.outputs[i]};
+      works.push_back(backend.recv(one, static_cast<int>(call.outputSplits[i]), 0));
+    }
+  };
+  if (!backend.supportsCoalescing()) {
+    begin();
+    return c10::make_intrusive<Together>(std::move(works));
+  }
+  backend.startCoalescing();
+  try {
+    begin();
+  } catch (...) {
+    backend.endCoalescing();
+    throw;
+  }
+  return backend.endCoalescing();
+}
+
+void CheckTag(const Call& call) {
+  if (call.tag == 0 || call.backend.getBackendName() != "nccl") return;
+  throw TypeError(
+      "NCCL knows no tags: what is sent to a process is received in the same order; leave out the tag");
+}
 
 using Start = c10::intrusive_ptr<Work> (*)(Call&);
 
@@ -192,8 +240,17 @@ const std::unordered_map<std::string, Start>& Collectives() {
        [](Call& c) {
          return c.backend.alltoall_base(c.outputs[0], c.inputs[0], c.outputSplits, c.inputSplits);
        }},
-      {"send", [](Call& c) { return c.backend.send(c.inputs, c.number, c.tag); }},
-      {"recv", [](Call& c) { return c.backend.recv(c.inputs, c.number, c.tag); }},
+      {"send",
+       [](Call& c) {
+         CheckTag(c);
+         return c.backend.send(c.inputs, c.number, c.tag);
+       }},
+      {"recv",
+       [](Call& c) {
+         CheckTag(c);
+         return c.backend.recv(c.inputs, c.number, c.tag);
+       }},
+      {"exchange", Exchange},
       {"barrier", [](Call& c) { return c.backend.barrier(); }},
   };
   return *table;

@@ -1,17 +1,27 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { tcpStore } from '../../src/torch/distributed/index.js';
 import { runRanks } from './ranks.js';
 
 describe('the end of a process group', { concurrency: 2 }, () => {
-  it('lets another begin at the same address, and ends what averaged through it', async () => {
+  async function again(env: Record<string, string>): Promise<void> {
     const ranks = await runRanks<{ sums: number[]; closed: string }>('distributed/again_rank.js', 2, {
       args: ['again'],
+      env,
     });
     for (const { code, stderr, value } of ranks) {
       assert.equal(code, 0, stderr);
       assert.deepEqual(value!.sums, [1, 3, 5]);
       assert.match(value!.closed, /closed/);
     }
+  }
+
+  it('lets another begin at the same address, and ends what averaged through it', () => again({}));
+
+  it('lets another begin on a store that outlives it, as that of torchrun’s agent does', async () => {
+    const store = await tcpStore('127.0.0.1', 0, { isServer: true });
+    await again({ MASTER_PORT: String(store.port), TORCHELASTIC_USE_AGENT_STORE: 'True' });
+    store.close();
   });
 
   it('is not waited for by a DistributedDataParallel that nobody knows any longer', async () => {

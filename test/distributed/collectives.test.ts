@@ -158,6 +158,20 @@ describe('collectives of two processes', () => {
     ]);
   });
 
+  it('send and receive at once', () => {
+    assert.deepEqual(
+      both('exchanged'),
+      [10, 0].map((first) => [
+        [[first, first + 1]],
+        [
+          [first, first + 2],
+          [first + 1, first + 3],
+        ],
+      ]),
+    );
+    same('exchangedNothing', []);
+  });
+
   it('exchange JavaScript values', () => {
     same('objects', [
       { name: '', map: [[0, [0]]] },

@@ -49,15 +49,23 @@ results.allToAllUneven = list(
   await group.allToAll(mine(3), rank === 0 ? [1, 2] : [3, 0], rank === 0 ? [1, 3] : [2, 0]),
 );
 if (rank === 0) {
-  const sent = group.send(torch.tensor([3, 4]), 1, 5);
-  const received = group.recv(torch.zeros([2]).to(torch.int64), 1);
-  results.received = list(await received);
-  await sent;
+  await group.send(torch.tensor([3, 4]), 1, 5);
+  results.received = list(await group.recv(torch.zeros([2]).to(torch.int64), 1));
 } else {
-  const sent = group.send(torch.tensor([8n, 9n]), 0);
   results.received = list(await group.recv(torch.zeros([2]), 0, 5));
-  await sent;
+  await group.send(torch.tensor([8n, 9n]), 0);
 }
+// Two to the other and two from it, the second of which is not contiguous.
+const peer = 1 - rank;
+results.exchanged = (
+  await group.exchange([
+    { op: 'recv', tensor: torch.zeros([1, 2]), peer },
+    { op: 'send', tensor: mine(1), peer },
+    { op: 'send', tensor: mine().t(), peer },
+    { op: 'recv', tensor: torch.zeros([2, 2]).t(), peer },
+  ])
+).map(list);
+results.exchangedNothing = group.exchange([]).wait();
 results.objects = await dist.allGatherObject({ name: 'x'.repeat(rank * 5), map: new Map([[rank, [rank]]]) });
 results.gathered = await dist.gatherObject(`rank ${rank}`, 1);
 results.told = await dist.broadcastObject(rank === 0 ? { answer: 42 } : undefined);

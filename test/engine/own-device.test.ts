@@ -53,3 +53,15 @@ test('more processes than devices are refused', () => {
   );
   assert.throws(() => ownDevice('cuda', { placement, devices: 2, launched: false }), /no GPU: there are 2/);
 });
+
+test('a rank that does not know its number on the machine takes the only device, or is refused', () => {
+  const placement = placementOf({ RANK: '1', WORLD_SIZE: '2' });
+  assert.equal(ownDevice('cuda', { placement, devices: 1, launched: false }), 'cuda:0');
+  assert.equal(ownDevice('cuda:3', { placement, devices: 4, launched: false }), 'cuda:3');
+  assert.throws(
+    () => ownDevice('cuda', { placement, devices: 4, launched: false }),
+    /one of 2 processes \(RANK, WORLD_SIZE\).*set LOCAL_RANK, by which each takes one of the 4 GPUs/,
+  );
+  const alone = placementOf({ RANK: '0', WORLD_SIZE: '1' });
+  assert.equal(ownDevice('cuda', { placement: alone, devices: 4, launched: false }), 'cuda:0');
+});

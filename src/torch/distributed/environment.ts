@@ -5,8 +5,8 @@ export interface Placement {
   /** Number of this process, from 0. */
   rank: number;
   worldSize: number;
-  /** Number of this process on its machine, from 0: which GPU it takes. */
-  localRank: number;
+  /** Number of this process on its machine, from 0: which GPU it takes. Undefined where nobody says so. */
+  localRank: number | undefined;
   localWorldSize: number;
 }
 
@@ -39,12 +39,12 @@ export function placementOf(env: Environment = process.env): Placement | undefin
   const rank = integer(env, 'RANK');
   const worldSize = integer(env, 'WORLD_SIZE', 1);
   if (rank !== undefined && worldSize !== undefined) {
-    const localRank = integer(env, 'LOCAL_RANK') ?? 0;
+    const localRank = integer(env, 'LOCAL_RANK') ?? (worldSize === 1 ? 0 : undefined);
     return checked({
       rank,
       worldSize,
       localRank,
-      localWorldSize: integer(env, 'LOCAL_WORLD_SIZE', 1) ?? localRank + 1,
+      localWorldSize: integer(env, 'LOCAL_WORLD_SIZE', 1) ?? (localRank ?? 0) + 1,
     });
   }
   // A batch script itself has SLURM_PROCID too, but no step: it is no rank.
@@ -55,7 +55,7 @@ export function placementOf(env: Environment = process.env): Placement | undefin
   return checked({
     rank: task,
     worldSize: tasks,
-    localRank: integer(env, 'SLURM_LOCALID') ?? 0,
+    localRank: integer(env, 'SLURM_LOCALID'),
     localWorldSize: Number.parseInt(env.SLURM_TASKS_PER_NODE ?? '', 10) || tasks,
   });
 }

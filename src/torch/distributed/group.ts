@@ -14,13 +14,19 @@ import { distributedError, Work } from './work.js';
 /** Longest wait for the other members when a group is closed, in milliseconds. */
 export const CLOSING = 10_000;
 
-/** How values of different processes become one; `avg` is `sum` divided by the number of processes. */
+/** `nccl`: CUDA tensors through NCCL and others through Gloo; `gloo`: all through Gloo, CUDA's by way of the CPU. */
+export type BackendName = 'gloo' | 'nccl';
+
+/**
+ * How values of different processes become one; `avg` is `sum` divided by the number of processes. NCCL has none of
+ * `band`, `bor` and `bxor`.
+ */
 export type ReduceOp = 'sum' | 'avg' | 'product' | 'min' | 'max' | 'band' | 'bor' | 'bxor';
 
-/** Numbers of c10d::ReduceOp. Not every backend has AVG, so it is a sum here. */
+/** Numbers of c10d::ReduceOp. */
 const OPS: Record<ReduceOp, number> = {
   sum: 0,
-  avg: 0,
+  avg: 1,
   product: 2,
   min: 3,
   max: 4,
@@ -28,6 +34,13 @@ const OPS: Record<ReduceOp, number> = {
   bor: 6,
   bxor: 7,
 };
+
+/** A part of an exchange: a tensor to send to the process `peer`, or to fill with what it sends. */
+export interface Transfer {
+  op: 'send' | 'recv';
+  tensor: Tensor;
+  peer: number;
+}
 
 interface Call {
   inputs?: readonly Tensor[];
@@ -52,15 +65,17 @@ export class ProcessGroup {
   readonly size: number;
   /** The members' ranks among all processes. */
   readonly ranks: readonly number[];
+  readonly backend: BackendName;
   readonly #store: Store;
   #closed: Promise<void> | undefined;
 
   /** For this package: use `initProcessGroup` or `newGroup`. */
-  constructor(handle: number, rank: number, ranks: readonly number[], store: Store) {
+  constructor(handle: number, rank: number, ranks: readonly number[], store: Store, backend: BackendName) {
     this.handle = handle;
     this.rank = rank;
     this.ranks = ranks;
     this.size = ranks.length;
+    this.backend = backend;
     this.#store = store;
   }
 
@@ -186,7 +201,10 @@ export class ProcessGroup {
     return this.#start('all_to_all', call, () => output);
   }
 
-  /** Sends a tensor to one process, which has to `recv` it. */
+  /**
+   * Sends a tensor to one process, which has to `recv` it. NCCL does one thing after the other and knows no tags: where
+   * two processes both send first and receive then, they wait for each other for ever; see `exchange`.
+   */
   send(tensor: Tensor, to: number, tag = 0): Work {
     return this.#start('send', { inputs: [bytes(dense(tensor))], rank: this.#member(to), tag }, () => {});
   }
@@ -197,6 +215,26 @@ export class ProcessGroup {
     return this.#start('recv', { inputs: [bytes(own)], rank: this.#member(from), tag }, () =>
       back(own, tensor),
     );
+  }
+
+  /**
+   * Sends and receives at once, in any order of the parts. Tensors are on one kind of device; what several parts send to
+   * one process is received there in the same order. The result: the tensors that were received.
+   */
+  exchange(transfers: readonly Transfer[]): Work<Tensor[]> {
+    const kinds = new Set(transfers.map(({ tensor }) => tensor.device.type));
+    if (kinds.size > 1)
+      throw new TypeError(`exchange: tensors on ${[...kinds].join(' and on ')} go separately`);
+    const all = transfers.map((one) => ({ ...one, own: dense(one.tensor), peer: this.#member(one.peer) }));
+    const sent = all.filter(({ op }) => op === 'send');
+    const received = all.filter(({ op }) => op === 'recv');
+    const call = {
+      inputs: sent.map(({ own }) => bytes(own)),
+      inputSplits: sent.map(({ peer }) => peer),
+      outputs: received.map(({ own }) => bytes(own)),
+      outputSplits: received.map(({ peer }) => peer),
+    };
+    return this.#start('exchange', call, () => received.map(({ own, tensor }) => back(own, tensor)));
   }
 
   /** Done when all processes have come to it. */
@@ -237,10 +275,12 @@ export class ProcessGroup {
       tag = 0,
     } = call;
     const handles = (tensors: readonly Tensor[]): number[] => tensors.map(({ handle }) => handle);
+    const [first] = inputs;
+    const number = OPS[op === 'avg' && !(first && this.#averages(first)) ? 'sum' : op];
     let id: number;
     try {
       const lists = [handles(inputs), handles(outputs)] as const;
-      id = native.collective(this.handle, name, ...lists, rank, OPS[op], outputSplits, inputSplits, tag);
+      id = native.collective(this.handle, name, ...lists, rank, number, outputSplits, inputSplits, tag);
     } catch (error) {
       // libtorch may find out at once that a peer is gone; the caller's own mistakes stay what they are.
       if (error instanceof TypeError || !/[Cc]onnection|peer/.test(String(error))) throw error;
@@ -254,7 +294,12 @@ export class ProcessGroup {
   }
 
   #averaged(tensor: Tensor, op: ReduceOp): Tensor {
-    return op === 'avg' ? tensor.div_(this.size) : tensor;
+    return op === 'avg' && !this.#averages(tensor) ? tensor.div_(this.size) : tensor;
+  }
+
+  /** Whether it is the backend that divides: a sum may overflow where the mean does not. */
+  #averages({ device, dtype }: Tensor): boolean {
+    return this.backend === 'nccl' && device.type === 'cuda' && dtype.isFloatingPoint;
   }
 
   #member(rank: number): number {

@@ -2,9 +2,8 @@
 
 export { broadcastTensors, type DataParallelOptions, DistributedDataParallel } from './data_parallel.js';
 export { firstHost, type Meeting, meetingOf, type Placement, placementOf } from './environment.js';
-export { ProcessGroup, type ReduceOp } from './group.js';
+export { type BackendName, ProcessGroup, type ReduceOp, type Transfer } from './group.js';
 export {
-  type BackendName,
   destroyProcessGroup,
   endWithParent,
   getRank,

@@ -5,16 +5,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { native } from '../native.js';
 import { firstRoute, type Route, reachableAddress, routeTo } from './addresses.js';
 import { meetingOf, placementOf } from './environment.js';
-import { CLOSING, ProcessGroup } from './group.js';
+import { type BackendName, CLOSING, ProcessGroup } from './group.js';
 import { fileStore, STORE_TIMEOUT, type Store, type TCPStore, tcpStore } from './store.js';
 import { within } from './within.js';
 import { DistributedError, distributedError } from './work.js';
 
-/** `nccl`: CUDA tensors through NCCL and others through Gloo; `gloo`: all through Gloo, CUDA's by way of the CPU. */
-export type BackendName = 'gloo' | 'nccl';
-
 export interface ProcessGroupOptions {
-  /** Default: `nccl` where this build has it and a CUDA device is there, else `gloo`. */
+  /**
+   * Default: `nccl` where this build has it and a CUDA device is there, else `gloo`. With `nccl` each process of a machine
+   * makes a GPU of its own the current one: `torch.cuda.setDevice(LOCAL_RANK)`.
+   */
   backend?: BackendName;
   /**
    * `env://` (default: the variables that torchrun and SLURM set), `tcp://host:port` of rank 0's machine, or
@@ -346,7 +346,7 @@ async function makeGroup(
       address,
       networkInterface,
     );
-    return new ProcessGroup(id, position, members, store);
+    return new ProcessGroup(id, position, members, store, backend);
   } catch (cause) {
     // Gloo begins with its source file and the condition that failed.
     const detail = (cause as Error).message.replace(/^\[enforce fail at .*?\] .*?\. (?=\S)/s, '');
