@@ -41,6 +41,8 @@ export class AMPTrainer<B = unknown> extends SimpleTrainer<B> {
   readonly dtype: torch.DType;
   /** Its state belongs into checkpoints. */
   readonly gradScaler: torch.amp.GradScaler;
+  /** After the last step. */
+  #scale = 0;
 
   constructor(
     model: TrainableModel<B>,
@@ -68,30 +70,22 @@ export class AMPTrainer<B = unknown> extends SimpleTrainer<B> {
   }
 
   protected override step(): void {
-    const stepped = this.gradScaler.step(this.optimizer);
+    this.gradScaler.step(this.optimizer);
     this.gradScaler.update();
-    if (!stepped) this.checkScale();
   }
 
-  protected override stepOnDevice(total: Tensor): void {
-    // A loss that is not finite has gradients that are not.
-    if (this.gradScaler.enabled) {
-      this.gradScaler.step(this.optimizer);
-      this.gradScaler.update();
-    } else {
-      super.stepOnDevice(total);
-    }
+  protected override watched(): Record<string, Tensor> {
+    const scale = this.gradScaler.scaleTensor;
+    return scale === null ? {} : { scale: scale.detach() };
   }
 
-  protected override afterRecordedStep(): void {
-    this.checkScale();
-  }
-
-  private checkScale(): void {
-    if (this.gradScaler.getScale() >= MIN_SCALE) return;
+  protected override look({ scale = 1 }: Record<string, number>): void {
+    const before = this.#scale;
+    this.#scale = scale;
+    if (scale >= MIN_SCALE || scale >= before) return;
     throw new NonFiniteGradientError(
       `gradients are still infinite or undefined at iteration ${this.iter}, with the loss scaled by ` +
-        `${this.gradScaler.getScale()}: the run has diverged. Usual cures: a lower SOLVER.BASE_LR, a longer ` +
+        `${scale}: the run has diverged. Usual cures: a lower SOLVER.BASE_LR, a longer ` +
         'SOLVER.WARMUP_ITERS, SOLVER.AMP.DTYPE bfloat16; then --resume from the last checkpoint or start anew.',
     );
   }

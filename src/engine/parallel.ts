@@ -61,9 +61,7 @@ export class Parallel<B> {
         ddp.train(mode);
       },
       call: (batch) => ddp.call(batch),
-      get metrics(): Record<string, number> | undefined {
-        return (model as unknown as TrainableModel<B>).metrics;
-      },
+      metricTensors: () => model.metricTensors(),
     };
   }
 

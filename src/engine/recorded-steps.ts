@@ -3,10 +3,12 @@ import type { Tensor } from '../torch/index.js';
 import * as torch from '../torch/index.js';
 import type { SimpleTrainer } from './simple-trainer.js';
 
-/** What a recorded step leaves behind: scalars that the next one overwrites. */
+/** What a step leaves behind: scalars, which the next one overwrites where steps are recorded. */
 export interface StepTensors {
   losses: Record<string, Tensor>;
   metrics: Record<string, Tensor>;
+  /** What the trainer itself looks at. */
+  watched: Record<string, Tensor>;
 }
 
 export interface RecordOptions {

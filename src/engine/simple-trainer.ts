@@ -13,7 +13,7 @@ export interface TrainableModel<B> {
   call(batch: B): LossDict | Tensor;
   /** Figures of the last step besides its losses (accuracy); they go to the storage too. */
   readonly metrics?: Record<string, number>;
-  /** The same as tensors of their own; asked for while a step is recorded. */
+  /** The same as scalar tensors of their own, which are preferred, and the only ones where steps are recorded. */
   metricTensors?(): Record<string, Tensor>;
 }
 
@@ -29,7 +29,7 @@ export interface StepFigures {
   dataTime: number;
 }
 
-/** Raised when a loss is infinite or not a number, before the weights are touched. */
+/** Raised when a loss is infinite or not a number; the weights are as before the step. */
 export class NonFiniteLossError extends Error {
   override readonly name = 'NonFiniteLossError';
 }
@@ -50,8 +50,8 @@ export class SimpleTrainer<B = unknown> extends TrainerBase {
   share?: (losses: Record<string, number>, dataTime: number) => StepFigures;
   #batches: AsyncIterator<B> | Iterator<B> | undefined;
   #recording: { step(batch: B): StepTensors } | undefined;
-  /** Of the last recorded step. */
-  #metrics: Record<string, number> | undefined;
+  /** Of the last step, where the model gives tensors. */
+  #metrics: Record<string, number> = {};
 
   /** Puts the model into training mode. */
   constructor(
@@ -89,52 +89,56 @@ export class SimpleTrainer<B = unknown> extends TrainerBase {
    * @throws when the optimizer cannot be recorded
    */
   recordSteps(options: RecordOptions): void {
-    this.#recording = new RecordedSteps(this, (batch) => this.optimizeOnDevice(batch), options);
+    this.#recording = new RecordedSteps(this, (batch) => this.stepOn(batch), options);
   }
 
   /** Forward, backward and optimizer step; returns the values of the losses. */
   protected optimize(batch: B): Record<string, number> {
-    if (this.#recording) {
-      const { losses, metrics } = this.#recording.step(batch);
-      this.#metrics = numbers(metrics);
-      const values = numbers(losses);
-      this.checkFinite(values);
-      this.afterRecordedStep();
-      return values;
-    }
     // Last step's gradients go before forward, not after: their memory is forward's.
-    this.optimizer.zeroGrad();
+    if (!this.#recording) this.optimizer.zeroGrad();
+    const tensors = this.#recording?.step(batch) ?? this.stepOn(batch);
+    // Read here alone: on a GPU, reading waits for everything before it.
+    const { losses, metrics, watched } = numbersOf(tensors);
+    this.#metrics = metrics;
+    this.checkFinite(losses);
+    this.look(watched);
+    return losses;
+  }
+
+  /** A step but for the zeroing of gradients. On a GPU nothing waits for it, unless hooks look at gradients. */
+  protected stepOn(batch: B): StepTensors {
     const { losses, total } = this.computeLosses(batch);
     this.backward(total);
-    // Read after backward: on a GPU, reading waits for everything before it.
-    const values = numbers(losses);
-    this.checkFinite(values);
+    if (this.hooks.some((hook) => hook.watchesBackward)) {
+      this.checkFinite(numbersOf({ losses, metrics: {}, watched: {} }).losses);
+    }
     this.afterBackward();
-    this.step();
-    return values;
+    this.stepUnlessBroken(total);
+    return { losses, metrics: this.model.metricTensors?.() ?? {}, watched: this.watched() };
   }
 
-  /** A step as it is recorded: nothing comes back to the CPU meanwhile, and gradients need no zeroing. */
-  protected optimizeOnDevice(batch: B): StepTensors {
-    const { losses, total } = this.computeLosses(batch);
-    this.backward(total);
-    this.stepOnDevice(total);
-    return { losses, metrics: this.model.metricTensors?.() ?? {} };
-  }
-
-  /** Lets the optimizer step, unless the loss is infinite or not a number: where `checkFinite` comes too late. */
-  protected stepOnDevice(total: Tensor): void {
-    const optimizer = this.optimizer as torch.optim.Optimizer;
+  /** Lets the optimizer step, unless the loss is infinite or not a number, which `checkFinite` tells later. */
+  private stepUnlessBroken(total: Tensor): void {
+    const { optimizer } = this;
+    if (!(optimizer instanceof torch.optim.Optimizer)) {
+      if (Number.isFinite(Number(total.item()))) this.step();
+      return;
+    }
     optimizer.foundInf = total.detach().isfinite().logical_not().to(torch.float32);
     try {
-      this.optimizer.step();
+      this.step();
     } finally {
       optimizer.foundInf = null;
     }
   }
 
-  /** What is to be looked at once a recorded step is done. */
-  protected afterRecordedStep(): void {}
+  /** Scalars to look at once the step is done, by name. */
+  protected watched(): Record<string, Tensor> {
+    return {};
+  }
+
+  /** Gets the values of what is `watched`. */
+  protected look(_watched: Record<string, number>): void {}
 
   /** The losses of a batch by name, and their sum. */
   protected computeLosses(batch: B): { losses: LossDict; total: Tensor } {
@@ -176,7 +180,8 @@ export class SimpleTrainer<B = unknown> extends TrainerBase {
       values.reduce((a, b) => a + b, 0),
     );
     if (values.length > 1) this.storage.putScalars(losses);
-    const metrics = this.#metrics ?? this.model.metrics;
+    const given = this.#recording !== undefined || this.model.metricTensors !== undefined;
+    const metrics = given ? this.#metrics : this.model.metrics;
     if (metrics) this.storage.putScalars(metrics);
   }
 
@@ -198,8 +203,17 @@ export class SimpleTrainer<B = unknown> extends TrainerBase {
   }
 }
 
-const numbers = (tensors: Record<string, Tensor>): Record<string, number> =>
-  Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [name, Number(tensor.item())]));
+/** The values of scalars, brought to JavaScript together. */
+function numbersOf(tensors: StepTensors): Record<keyof StepTensors, Record<string, number>> {
+  const { losses, metrics, watched } = tensors;
+  const all = [losses, metrics, watched].flatMap((some) => Object.values(some));
+  const { device } = all[0];
+  const alike = all.map((one) => one.detach().reshape([1]).to({ device, dtype: torch.float64 }));
+  const values = torch.cat(alike).tolist() as number[];
+  const take = (some: Record<string, Tensor>): Record<string, number> =>
+    Object.fromEntries(Object.keys(some).map((name) => [name, values.shift() as number]));
+  return { losses: take(losses), metrics: take(metrics), watched: take(watched) };
+}
 
 function iterate<B>(loader: AsyncIterable<B> | Iterable<B>): AsyncIterator<B> | Iterator<B> {
   return Symbol.asyncIterator in loader ? loader[Symbol.asyncIterator]() : loader[Symbol.iterator]();

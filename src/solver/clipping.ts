@@ -14,18 +14,21 @@ export function gradientClipper(cfg: Config): GradientClipper | undefined {
   const { ENABLED, CLIP_TYPE, CLIP_VALUE, NORM_TYPE: normType } = cfg.SOLVER.CLIP_GRADIENTS;
   if (!ENABLED) return undefined;
   const { clipEachGradNorm_, clipGradNorm_, clipGradValue_ } = torch.optim;
-  if (CLIP_TYPE === 'value') return eachGroup((params) => clipGradValue_(params, CLIP_VALUE));
+  if (CLIP_TYPE === 'value') return (optimizer) => clipGradValue_(parametersOf(optimizer), CLIP_VALUE);
   if (CLIP_TYPE !== 'norm') {
     throw new Error(`SOLVER.CLIP_GRADIENTS.CLIP_TYPE is '${CLIP_TYPE}'; it must be 'norm' or 'value'`);
   }
-  const clip = cfg.COMPAT === 'fastreid' ? clipGradNorm_ : clipEachGradNorm_;
-  return eachGroup((params) => clip(params, CLIP_VALUE, { normType }));
+  if (cfg.COMPAT !== 'fastreid') {
+    return (optimizer) => clipEachGradNorm_(parametersOf(optimizer), CLIP_VALUE, { normType });
+  }
+  return (optimizer) => {
+    for (const { params } of optimizer.paramGroups) clipGradNorm_(params, CLIP_VALUE, { normType });
+  };
 }
 
-function eachGroup(clip: (params: torch.Tensor[]) => void): GradientClipper {
-  return (optimizer) => {
-    for (const { params } of optimizer.paramGroups) clip(params);
-  };
+// All at once: on a GPU each list of gradients costs the launch of several kernels.
+function parametersOf(optimizer: Optimizer): torch.Tensor[] {
+  return optimizer.paramGroups.flatMap(({ params }) => params);
 }
 
 /** Makes `optimizer.step` clip the gradients first. */

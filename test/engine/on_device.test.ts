@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { DefaultTrainer } from '../../src/engine/index.js';
+import { AMPTrainer, DefaultTrainer, SimpleTrainer } from '../../src/engine/index.js';
 import type { Results } from '../../src/evaluation/index.js';
 import * as torch from '../../src/torch/index.js';
 import { DEVICES, skipWithout } from '../support/devices.js';
+import { refusingToWait } from '../support/fake_recorder.js';
 import { tinyConfig } from './tiny.js';
 import { tinyFolder } from './tiny-folder.js';
 import './support.js';
@@ -48,6 +49,70 @@ for (const device of DEVICES) {
       ]);
       const again = (await DefaultTrainer.evaluateOnly(cfg)) as Results;
       assert.ok(Math.abs(again.mAP - results.mAP) < 1e-3, `${again.mAP} ${results.mAP}`);
+    },
+  );
+}
+
+class Net extends torch.nn.Module<[torch.Tensor], Record<string, torch.Tensor>> {
+  readonly fc = new torch.nn.Linear(4, 2);
+  #accuracy = torch.zeros([]);
+
+  metricTensors(): Record<string, torch.Tensor> {
+    return { accuracy: this.#accuracy, constant: torch.tensor(0.25, { dtype: torch.float64 }) };
+  }
+  protected override forward(x: torch.Tensor): Record<string, torch.Tensor> {
+    const y = this.fc.call(x).to(torch.float32);
+    this.#accuracy = y.detach().gt(0).to(torch.float32).mean().keep();
+    return { loss_a: y.pow(2).mean(), loss_b: y.abs().mean() };
+  }
+}
+
+class Unwaiting extends SimpleTrainer<torch.Tensor> {
+  protected override stepOn(batch: torch.Tensor) {
+    return refusingToWait(() => super.stepOn(batch));
+  }
+}
+
+class UnwaitingAMP extends AMPTrainer<torch.Tensor> {
+  protected override stepOn(batch: torch.Tensor) {
+    return refusingToWait(() => super.stepOn(batch));
+  }
+}
+
+for (const [device, dtype] of [
+  ['cpu', null],
+  ['cuda', null],
+  ['cuda', torch.float16],
+  ['cuda', torch.bfloat16],
+] as const) {
+  const kind = dtype?.name ?? 'float32';
+  test(
+    `${device}, ${kind}: nothing waits for a step; a broken one changes nothing`,
+    skipWithout(device),
+    async () => {
+      torch.manualSeed(4);
+      const model = new Net().to(device);
+      const optimizer = new torch.optim.AdamW([...model.parameters()], { lr: 0.1 });
+      const scales = [1, 1, Number.POSITIVE_INFINITY];
+      const xs = scales.map((scale) => torch.full([3, 4], scale, { device }));
+      const trainer =
+        dtype === null
+          ? new Unwaiting(model, xs, optimizer)
+          : new UnwaitingAMP(model, xs, optimizer, { device, dtype });
+      await assert.rejects(
+        trainer.trainLoop({ maxEpoch: 1, itersPerEpoch: 3 }),
+        /loss_a is .* at iteration 2/,
+      );
+      assert.deepEqual([...trainer.storage.latest().keys()].sort(), [
+        ...['accuracy', 'constant', 'data_time', 'loss_a', 'loss_b', 'total_loss'],
+      ]);
+      assert.equal(trainer.storage.latest().get('constant')?.[0], 0.25);
+      assert.equal(optimizer.foundInf, null);
+      for (const [key, p] of model.namedParameters()) {
+        const { step } = optimizer.state.get(p) as { step: torch.Tensor };
+        assert.equal(step.item(), 2, key);
+        assert.ok(p.isfinite().all().item(), key);
+      }
     },
   );
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CallbackHook } from '../../src/engine/hooks/index.js';
-import { SimpleTrainer } from '../../src/engine/simple-trainer.js';
+import { SimpleTrainer, type StepOptimizer } from '../../src/engine/simple-trainer.js';
 import * as torch from '../../src/torch/index.js';
 import './support.js';
 
@@ -88,6 +88,29 @@ test('steps leave no tensors behind', async () => {
   await trainer.trainLoop({ maxEpoch: 1, itersPerEpoch: 50 });
   // Fewer, when what earlier tests left is collected in between.
   assert.ok(live[49] <= live[5], `${live[5]} tensors, then ${live[49]}`);
+});
+
+test('an infinite loss changes no weight, whatever the optimizer', async () => {
+  const optimizers: Record<string, (params: torch.Tensor[]) => StepOptimizer> = {
+    Adam: (params) => new torch.optim.Adam(params),
+    RMSprop: (params) => new torch.optim.RMSprop(params),
+    own: ([w]) => ({ zeroGrad: () => {}, step: () => torch.noGrad(() => void w.sub_(1)) }),
+  };
+  for (const [name, make] of Object.entries(optimizers)) {
+    const model = new Slope();
+    const optimizer = make([...model.parameters()]);
+    const xs = [1, Number.POSITIVE_INFINITY].map((x) => ({ x: torch.full([4], x) }));
+    const trainer = new SimpleTrainer(model, xs, optimizer);
+    const seen: unknown[] = [];
+    const look = (): void => void seen.push(model.weight.item());
+    trainer.registerHooks([new CallbackHook({ afterStep: look, afterTrain: look })]);
+    await assert.rejects(
+      trainer.trainLoop({ maxEpoch: 1, itersPerEpoch: 2 }),
+      /loss_square is (NaN|Infinity), loss_abs is (NaN|Infinity) at iteration 1 .*weights are as they were/,
+      name,
+    );
+    assert.ok(seen[0] !== 0 && seen[1] === seen[0], `${name}: ${seen}`);
+  }
 });
 
 test('a batch is freed when its step fails', async () => {

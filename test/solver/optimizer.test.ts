@@ -181,6 +181,23 @@ test('clipping by norm is of each parameter; COMPAT fastreid, of each group', ()
   for (const g of Object.values(together)) assertNear(g, 1 / Math.sqrt(18));
 });
 
+test('clipping launches as little for many groups as for one', () => {
+  for (const type of ['value', 'norm']) {
+    const clip = { 'SOLVER.CLIP_GRADIENTS.ENABLED': true, 'SOLVER.CLIP_GRADIENTS.CLIP_TYPE': type };
+    const factors = { 'SOLVER.BIAS_LR_FACTOR': 2, 'SOLVER.HEADS_LR_FACTOR': 3 };
+    const model = new Small();
+    const optimizer = buildOptimizer(cfgWith({ ...clip, ...factors, 'SOLVER.OPT': 'SGD' }), model);
+    assert.equal(optimizer.paramGroups.length, 4);
+    for (const p of model.parameters()) if (p.requiresGrad) p.grad = torch.full_like(p, 3);
+    const names: string[] = [];
+    torch.observeOperators(
+      ({ name }) => void names.push(name),
+      () => optimizer.step(),
+    );
+    assert.equal(names.filter((name) => /^_foreach_(norm|clamp_max_)$/.test(name)).length, 1, type);
+  }
+});
+
 test('clipping passes over parameters without gradients', () => {
   for (const type of ['value', 'norm']) {
     for (const compat of ['', 'fastreid']) {

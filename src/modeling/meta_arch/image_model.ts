@@ -40,7 +40,7 @@ export abstract class ImageModel extends MetaArch {
         `${this.typeName}: training needs batch.targets, the identities as an int64 tensor [N]`,
       );
     }
-    return this.learn(batch, batch.targets.to(this.device));
+    return this.learn(batch, batch.targets.to({ device: this.device, nonBlocking: true }));
   }
 
   /** Evaluation: features `[N, D]`. */

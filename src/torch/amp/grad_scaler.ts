@@ -31,8 +31,10 @@ export interface GradScalerState {
 /** What a scaler needs of an optimizer. */
 export interface ScaledOptimizer {
   readonly paramGroups: readonly { readonly params: readonly Tensor[] }[];
-  /** Whether the optimizer itself heeds `foundInf`, so that nobody has to wait for it. */
+  /** Whether its steps are recorded, so that nobody may wait for the device. */
   readonly capturable?: boolean;
+  /** Whether it leaves it to the device to heed `foundInf`, so that nobody has to wait. */
+  readonly canCapture?: boolean;
   foundInf?: Tensor | null;
   step(): unknown;
 }
@@ -56,7 +58,7 @@ interface Progress {
  * scaler.update();
  * ```
  *
- * Scale and counts live beside the loss; only `step` waits for the device, and not where the optimizer is capturable.
+ * Scale and counts live beside the loss; only `step` waits for the device, and not with Adam, AdamW and SGD.
  */
 export class GradScaler {
   readonly enabled: boolean;
@@ -121,7 +123,8 @@ export class GradScaler {
   /**
    * Steps the optimizer, unless a gradient is infinite or undefined.
    *
-   * @returns whether it stepped; undefined for a capturable optimizer, where the device decides and nobody waits for it
+   * @returns whether it stepped; undefined where the device decides and nobody waits for it: for a capturable optimizer,
+   *   and on GPUs for Adam, AdamW and SGD, as with PyTorch's fused ones
    * @throws when it was called since the last `update`, before any `scale`, and where no parameter has a gradient
    */
   step(optimizer: ScaledOptimizer): boolean | undefined {
@@ -139,14 +142,16 @@ export class GradScaler {
       throw new Error('GradScaler: no parameter of the optimizer has a gradient');
     const found = [...progress.foundInf.values()];
     progress.stage = 'stepped';
-    if (optimizer.capturable) {
-      if (found.length > 1)
-        throw new Error('GradScaler: a capturable optimizer has its parameters on one device');
-      optimizer.foundInf = found[0];
+    if (optimizer.capturable && found.length > 1)
+      throw new Error('GradScaler: a capturable optimizer has its parameters on one device');
+    const { device } = found[0];
+    if (optimizer.capturable || (optimizer.canCapture && found.length === 1 && device.type !== 'cpu')) {
+      const before = optimizer.foundInf ?? null;
+      optimizer.foundInf = before === null ? found[0] : found[0].maximum(before.to(device));
       try {
         optimizer.step();
       } finally {
-        optimizer.foundInf = null;
+        optimizer.foundInf = before;
       }
       return undefined;
     }
@@ -187,6 +192,11 @@ export class GradScaler {
     for (const { foundInf } of this.#progress.values())
       for (const found of foundInf.values()) found.dispose();
     this.#progress.clear();
+  }
+
+  /** The scale where it lives, a float32 scalar; null when not enabled and before the first `scale`. */
+  get scaleTensor(): Tensor | null {
+    return this.#scale ?? null;
   }
 
   /** The scale as it is now; 1 when not enabled. Waits for the device. */

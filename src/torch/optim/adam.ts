@@ -39,7 +39,7 @@ abstract class AdamBase extends Optimizer<AdamGroup> {
     if (options.capturable) this.capturable = true;
   }
 
-  protected override get canCapture(): boolean {
+  override get canCapture(): boolean {
     return this.paramGroups.every(({ fused }) => fused !== false);
   }
 
@@ -63,13 +63,12 @@ abstract class AdamBase extends Optimizer<AdamGroup> {
     const aligned = this.aligned(params, grads, names.slice(1), moments);
     const [expAvgs = [], expAvgSqs = [], maxima = []] = moments;
     if (group.fused === false || aligned === null) {
-      this.requireFused();
-      withForeach(group, params, grads, { steps, expAvgs, expAvgSqs, maxima });
+      if (!this.leftOut()) withForeach(group, params, grads, { steps, expAvgs, expAvgSqs, maxima });
       return;
     }
     aten._foreach_add_(steps, 1);
     const kernel = group.decoupled_weight_decay ? aten._fused_adamw_ : aten._fused_adam_;
-    const { foundInf } = this;
+    const foundInf = this.foundInfThere;
     const options = {
       beta1: group.betas[0],
       beta2: group.betas[1],

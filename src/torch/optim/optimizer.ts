@@ -53,8 +53,8 @@ export abstract class Optimizer<G extends ParamGroup = ParamGroup> {
   readonly state = new Map<Tensor, ParamState>();
   readonly defaults: Readonly<Record<string, unknown>>;
   /**
-   * A float32 scalar beside the parameters while a step is decided there: where it is 1, the step changes nothing.
-   * Capturable optimizers heed it; `GradScaler` sets it.
+   * A float32 scalar for the time of a step: where it is 1, the step changes nothing. Adam, AdamW and SGD leave that to
+   * the device, unless `fused` is false; the others wait for it. `GradScaler` sets it.
    */
   foundInf: Tensor | null = null;
   #buckets: Bucket<G>[] | null = null;
@@ -134,8 +134,8 @@ export abstract class Optimizer<G extends ParamGroup = ParamGroup> {
     this.#buckets = null;
   }
 
-  /** Whether steps of this optimizer can be recorded at all. */
-  protected get canCapture(): boolean {
+  /** Whether its steps can be recorded at all, and leave it to the device whether they are done (`foundInf`). */
+  get canCapture(): boolean {
     return false;
   }
 
@@ -179,13 +179,24 @@ export abstract class Optimizer<G extends ParamGroup = ParamGroup> {
     return this.#capturable ? writeRate(bucket) : (bucket.groups[0] as G).lr;
   }
 
-  /** Refuses a step that cannot do without the CPU where one must. */
-  protected requireFused(): void {
-    if (!this.#capturable && this.foundInf === null) return;
-    throw new Error(
-      `${this.constructor.name}: a capturable step needs the fused kernel, which cannot walk through a parameter with ` +
-        'gaps in memory (an expanded or strided view)',
-    );
+  /** `foundInf` where the parameters that are being stepped are. */
+  protected get foundInfThere(): Tensor | null {
+    const [first] = (this.#stepping as Bucket<G>).params;
+    return this.foundInf?.to((first as Tensor).device) ?? null;
+  }
+
+  /**
+   * For a step without the fused kernel: whether `foundInf` forbids it. Waits for the device.
+   * @throws where nothing may wait
+   */
+  protected leftOut(): boolean {
+    if (this.#capturable) {
+      throw new Error(
+        `${this.constructor.name}: a capturable step needs the fused kernel, which cannot walk through a parameter with ` +
+          'gaps in memory (an expanded or strided view)',
+      );
+    }
+    return this.foundInf !== null && Number(this.foundInf.item()) !== 0;
   }
 
   /**
@@ -201,9 +212,7 @@ export abstract class Optimizer<G extends ParamGroup = ParamGroup> {
   }
 
   #stepBuckets(): void {
-    if (this.foundInf !== null && !this.canCapture) {
-      throw new Error(`${this.constructor.name}: only Adam, AdamW and SGD let the device decide on a step`);
-    }
+    if (!this.canCapture && this.leftOut()) return;
     for (const bucket of this.#currentBuckets()) {
       const group = bucket.groups[0] as G;
       this.#stepping = bucket;

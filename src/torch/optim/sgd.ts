@@ -53,7 +53,7 @@ export class SGD extends Optimizer<SGDGroup> {
     if (options.capturable) this.capturable = true;
   }
 
-  protected override get canCapture(): boolean {
+  override get canCapture(): boolean {
     return this.paramGroups.every(({ fused }) => fused !== false);
   }
 
@@ -95,8 +95,7 @@ export class SGD extends Optimizer<SGDGroup> {
     const aligned = this.aligned(params, grads, STATE, lists);
     const [buffers = []] = lists;
     if (group.fused === false || aligned === null) {
-      this.requireFused();
-      withForeach(group, params, grads, buffers, first);
+      if (!this.leftOut()) withForeach(group, params, grads, buffers, first);
       return;
     }
     const options = {
@@ -106,7 +105,7 @@ export class SGD extends Optimizer<SGDGroup> {
       nesterov: group.nesterov,
       maximize: group.maximize,
       is_first_step: first,
-      found_inf: this.foundInf,
+      found_inf: this.foundInfThere,
     };
     // The two signatures of the kernel.
     const { rate } = this;
