@@ -6,6 +6,7 @@
 #include <ATen/Context.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <ATen/record_function.h>
+#include <kineto/ActivityType.h>
 #include <torch/csrc/autograd/profiler_kineto.h>
 
 #include <set>
@@ -33,6 +34,29 @@ bool HasCuda() {
   }
 }
 
+// What devices are still doing belongs to the recording.
+void WaitForDevices() {
+  if (!HasCuda()) return;
+  const auto& cuda = at::detail::getCUDAHooks();
+  for (int i = 0; i < cuda.deviceCount(); ++i) {
+    const auto device = static_cast<c10::DeviceIndex>(i);
+    if (cuda.hasPrimaryContext(device)) cuda.deviceSynchronize(device);
+  }
+}
+
+// What Kineto notes for itself, and what libtorch's own tables leave out.
+bool IsInternal(const profiler::KinetoEvent& event) {
+  return event.isHiddenEvent() ||
+         event.activityType() == static_cast<uint8_t>(libkineto::ActivityType::OVERHEAD);
+}
+
+// A range with a name; on a device, the time from the first to the last kernel that was launched in it.
+bool IsAnnotation(const profiler::KinetoEvent& event) {
+  const auto type = static_cast<libkineto::ActivityType>(event.activityType());
+  return type == libkineto::ActivityType::USER_ANNOTATION ||
+         type == libkineto::ActivityType::GPU_USER_ANNOTATION;
+}
+
 // startProfiler(memory, shapes)
 void StartProfiler(const Napi::CallbackInfo& info) {
   Guarded(info.Env(), [&] {
@@ -52,23 +76,33 @@ void StartProfiler(const Napi::CallbackInfo& info) {
 }
 
 // Numbers of an event, in the order in which src/torch/profiler.ts reads them.
-constexpr size_t kFields = 8;
+constexpr size_t kFields = 9;
 
 // stopProfiler(path | undefined) -> [names, numbers]; writes the trace to `path`
 Napi::Value StopProfiler(const Napi::CallbackInfo& info) {
   return Guarded(info.Env(), [&]() -> Napi::Value {
     if (!running) throw TypeError("no profile is being recorded");
     ranges.clear();
+    std::exception_ptr failed;
+    try {
+      WaitForDevices();
+    } catch (...) {
+      failed = std::current_exception();
+    }
     const auto result = profiler::disableProfiler();
     running = false;
+    if (failed) std::rethrow_exception(failed);
     if (info[0].IsString()) result->save(info[0].As<Napi::String>().Utf8Value());
     Napi::Env env = info.Env();
-    const auto& events = result->events();
+    std::vector<const profiler::KinetoEvent*> events;
+    for (const auto& event : result->events()) {
+      if (!IsInternal(event)) events.push_back(&event);
+    }
     Napi::Array names = Napi::Array::New(env, events.size());
     Napi::Float64Array numbers = Napi::Float64Array::New(env, events.size() * kFields);
     const uint64_t start = result->trace_start_ns();
     for (size_t i = 0; i < events.size(); ++i) {
-      const auto& event = events[i];
+      const auto& event = *events[i];
       names.Set(static_cast<uint32_t>(i), Napi::String::New(env, event.name()));
       double* field = numbers.Data() + i * kFields;
       field[0] = static_cast<double>(static_cast<int64_t>(event.startNs() - start));
@@ -79,6 +113,7 @@ Napi::Value StopProfiler(const Napi::CallbackInfo& info) {
       field[5] = static_cast<double>(static_cast<int8_t>(event.deviceType()));
       field[6] = static_cast<double>(event.sequenceNr());
       field[7] = static_cast<double>(event.fwdThreadId());
+      field[8] = IsAnnotation(event);
     }
     Napi::Array both = Napi::Array::New(env, 2);
     both.Set(0u, names);

@@ -17,7 +17,7 @@ export interface ProfilerOptions {
 
 /**
  * `operator`: called by a program or by another operator; `backward`: a node of the graph at work; `range`: named by
- * {@link recordRange}; `kernel`: on a device, its time and not that of the call.
+ * {@link recordRange}; `kernel`: on a device, its time and not that of the call, copies included.
  */
 export type EventKind = 'operator' | 'backward' | 'range' | 'kernel';
 
@@ -67,7 +67,7 @@ export interface ModuleTimes {
   backward: number;
 }
 
-const FIELDS = 8;
+const FIELDS = 9;
 const BACKWARD_SCOPE = 1;
 const USER_SCOPE = 7;
 const CPU = 0;
@@ -184,14 +184,14 @@ function buildTree(
   const events: ProfilerEvent[] = [];
   const allocations: { thread: number; time: number; bytes: number }[] = [];
   names.forEach((name, i) => {
-    const [start, duration, thread, scope, bytes, device, sequence, forwardThread] = numbers.subarray(
-      i * FIELDS,
-      (i + 1) * FIELDS,
-    );
+    const [start, duration, thread, scope, bytes, device, sequence, forwardThread, annotation] =
+      numbers.subarray(i * FIELDS, (i + 1) * FIELDS);
     if (name === MEMORY) {
       allocations.push({ thread, time: start / 1000, bytes });
       return;
     }
+    // What a range spans on a device is no work of its own: the kernels in it are there by themselves.
+    if (device !== CPU && annotation) return;
     const kind = kindOf(name, scope, device);
     events.push({
       name,

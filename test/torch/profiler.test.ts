@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import * as torch from '../../src/torch/index.js';
+import { skipWithout } from '../support/devices.js';
 import { pythonTorch, pythonTorchMissing } from '../support/paths.js';
 import { runPython } from '../support/python.js';
 
@@ -152,4 +153,37 @@ test('a module that fails leaves no range open', () => {
   });
   const after = profile.events.find(({ name }) => name === 'after');
   assert.equal(after?.parent, undefined);
+});
+
+test('what a range spans on a device is not counted as a kernel', () => {
+  // start, duration (ns), thread, scope, bytes, device, sequence, thread of the forward, annotation
+  const range = [0, 9000, 1, 7, 0, 0, -1, 0, 1];
+  const onDevice = [2000, 6000, 7, 7, 0, 1, -1, 0, 1];
+  const kernels = [2000, 5000].map((start) => [start, 3000, 7, 0, 0, 1, -1, 0, 0]);
+  const names = ['mine', 'mine', 'gemm', 'Memcpy DtoH'];
+  const profile = new torch.Profile(names, Float64Array.from([range, onDevice, ...kernels].flat()));
+  assert.deepEqual(
+    profile.events.map(({ name, kind, duration }) => [name, kind, duration]),
+    [
+      ['gemm', 'kernel', 3],
+      ['Memcpy DtoH', 'kernel', 3],
+      ['mine', 'range', 9],
+    ],
+  );
+  assert.equal(profile.range('mine'), 9);
+});
+
+test('cuda: kernels that are under way when the recording ends are in it', skipWithout('cuda'), (t) => {
+  const x = torch.randn([1024, 1024], { device: 'cuda' });
+  const products = 50;
+  const { profile } = torch.profile(() =>
+    torch.recordRange('mine', () => {
+      for (let i = 0; i < products; i++) x.mm(x).dispose();
+    }),
+  );
+  assert.equal(profile.events.filter(({ kind }) => kind === 'range').length, 1);
+  const kernels = profile.events.filter(({ kind }) => kind === 'kernel');
+  assert.ok(!kernels.some(({ name }) => name === 'mine'));
+  if (kernels.length === 0) return t.skip('this device reports no kernels');
+  assert.ok(kernels.length >= products, `${kernels.length} kernels`);
 });

@@ -57,7 +57,9 @@ export class AutogradProfiler extends HookBase {
       mkdirSync(folder, { recursive: true });
       trace = join(folder, `${ofThisRank(`profiler-trace-iter${this.trainer.iter}`)}.json`);
     }
+    torch.startProfiler(trace === undefined ? {} : { trace });
     const handles = [torch.nameModules(model)];
+    // To begin a recording takes its time, on a GPU most of a second; that is no part of the step.
     const recording: Recording = { begin: performance.now(), handles };
     handles.push(
       model.registerForwardPreHook(() => {
@@ -67,7 +69,6 @@ export class AutogradProfiler extends HookBase {
         recording.forwardEnd = performance.now();
       }),
     );
-    torch.startProfiler(trace === undefined ? {} : { trace });
     this.#recording = recording;
   }
 
