@@ -114,5 +114,6 @@ model.eval();
 
 {
   const { similarity, query, match } = explainPair(model, images, 'backbone'); // images [2, 3, height, width]
+  // with a model that has embeddings of cameras: explainPair(model, images, 'backbone', camids), int64 [2]
   console.log(similarity, query.activation.shape, match.contribution.shape); // maps [height, width], 0 to 1
 }
