@@ -18,7 +18,13 @@ test(`no argument list ends the process (seed ${seed}, ${runs} calls)`, (t) => {
   const note = join(folder, 'call.json');
   const command = [process.execPath, child, '--seed', String(seed), '--runs', String(runs), '--note', note];
   const limited = ['-c', `ulimit -c 0; ulimit -v ${addressSpace}; exec "$@"`, 'fuzz', ...command];
-  const result = spawnSync('bash', limited, { encoding: 'utf8', timeout: 800_000, maxBuffer: 2 ** 28 });
+  const result = spawnSync('bash', limited, {
+    // Some operators write files, under whatever name they are given.
+    cwd: folder,
+    encoding: 'utf8',
+    timeout: 800_000,
+    maxBuffer: 2 ** 28,
+  });
   if (result.status !== 0) {
     const call = readFileSync(note, 'utf8');
     const how = result.signal ? `was ended by ${result.signal}` : `exited with ${result.status}`;
