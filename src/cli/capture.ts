@@ -114,7 +114,7 @@ async function run(overrides: string[], flags: CaptureFlags): Promise<void> {
       if (writer) {
         engine.putCaptured(storage, values);
         await engine.withEventStorage(storage, () => writer.write());
-        storage.clearMedia();
+        storage.written();
       }
       engine.disposeCaptured(values);
       storage.iter++;

@@ -67,6 +67,13 @@ export class ScalarHistory {
     return this.mean;
   }
 
+  /** Mean or maximum of the values of iteration `start` and later, of the last value where there are none. */
+  since(start: number, kind: 'mean' | 'max'): number {
+    const first = this.iterations.findIndex((iteration) => iteration >= start);
+    const xs = this.values.slice(first);
+    return kind === 'max' ? Math.max(...xs) : xs.reduce((a, b) => a + b, 0) / xs.length;
+  }
+
   /** Held values with their iterations, oldest first. */
   entries(): [value: number, iteration: number][] {
     return this.values.map((v, i) => [v, this.iterations[i]]);
@@ -93,8 +100,15 @@ export class ScalarHistory {
 /** How many values of each scalar a checkpoint keeps: the widest window that the writers smooth over. */
 const STATE_WINDOW = 200;
 
+/**
+ * What writers show of a scalar: `true`, the median of recent values, `false`, the last value itself, as of a learning
+ * rate or a test result; or `mean` or `max` of those put since the writers last wrote, for what is not put at every
+ * iteration, or what must not be missed.
+ */
+export type Smoothing = boolean | 'mean' | 'max';
+
 export interface EventStorageState {
-  [name: string]: HistoryState & { smoothing: boolean };
+  [name: string]: HistoryState & { smoothing: Smoothing };
 }
 
 /**
@@ -105,21 +119,23 @@ export class EventStorage {
   iter: number;
   epoch = 0;
   private readonly scalars = new Map<string, ScalarHistory>();
-  private readonly smoothing = new Map<string, boolean>();
+  private readonly smoothing = new Map<string, Smoothing>();
+  /** The first iteration of which the writers have not written. */
+  windowStart: number;
   #histograms: { name: string; iteration: number; histogram: Histogram }[] = [];
   #pictures: { name: string; iteration: number; picture: Picture }[] = [];
 
   constructor(startIter = 0) {
     this.iter = startIter;
+    this.windowStart = startIter;
   }
 
   /**
    * Files `value` under `name` and the current iteration.
    *
-   * @param options.smoothing whether writers should show a median over recent values (default) or the value
-   *   itself, as for a learning rate or a test result. One name keeps one answer; another throws.
+   * @param options.smoothing what writers show. Default: a median. One name keeps one answer; another throws.
    */
-  putScalar(name: string, value: number, { smoothing = true }: { smoothing?: boolean } = {}): void {
+  putScalar(name: string, value: number, { smoothing = true }: { smoothing?: Smoothing } = {}): void {
     const before = this.smoothing.get(name);
     if (before !== undefined && before !== smoothing) {
       throw new Error(`scalar '${name}' was put with smoothing ${before} before, now with ${smoothing}`);
@@ -133,7 +149,7 @@ export class EventStorage {
     history.update(value, this.iter);
   }
 
-  putScalars(values: Record<string, number>, options: { smoothing?: boolean } = {}): void {
+  putScalars(values: Record<string, number>, options: { smoothing?: Smoothing } = {}): void {
     for (const [name, value] of Object.entries(values)) this.putScalar(name, value, options);
   }
 
@@ -153,7 +169,7 @@ export class EventStorage {
     this.#pictures.push({ name, iteration: this.iter, picture });
   }
 
-  /** Histograms and pictures are held until {@link clearMedia}, for writers to take. */
+  /** Histograms and pictures are held until {@link written}, for writers to take. */
   histograms(): readonly { name: string; iteration: number; histogram: Histogram }[] {
     return this.#histograms;
   }
@@ -162,10 +178,11 @@ export class EventStorage {
     return this.#pictures;
   }
 
-  /** To be called once all writers have written. */
-  clearMedia(): void {
+  /** To be called once all writers have written: lets go of histograms and pictures, and begins a new window. */
+  written(): void {
     this.#histograms = [];
     this.#pictures = [];
+    this.windowStart = this.iter + 1;
   }
 
   /** Throws when nothing was ever put under `name`. */
@@ -189,14 +206,17 @@ export class EventStorage {
     return new Map([...this.scalars].map(([k, h]) => [k, [h.latest(), h.latestIteration()]]));
   }
 
-  /** As `latest`, with scalars that ask for smoothing replaced by their median over `window` values. */
+  /** As `latest`, with scalars that ask for smoothing smoothed: a median is that of `window` values. */
   latestWithSmoothing(window = 20): Map<string, [value: number, iteration: number]> {
     return new Map(
-      [...this.scalars].map(([k, h]) => [
-        k,
-        [this.smoothing.get(k) ? h.median(window) : h.latest(), h.latestIteration()],
-      ]),
+      [...this.scalars].map(([k, h]) => [k, [this.#smoothed(k, h, window), h.latestIteration()]]),
     );
+  }
+
+  #smoothed(name: string, history: ScalarHistory, window: number): number {
+    const smoothing = this.smoothing.get(name);
+    if (typeof smoothing === 'string') return history.since(this.windowStart, smoothing);
+    return smoothing ? history.median(window) : history.latest();
   }
 
   /** Recent values of every scalar, so that a resumed run smooths over the same values. */

@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { EventStorage, getEventStorage, ScalarHistory, withEventStorage } from '../../src/engine/events.js';
 import { formatDuration, formatLr, formatShort } from '../../src/engine/format.js';
+import { PeriodicWriter } from '../../src/engine/hooks/index.js';
 import { byLayer, formatLoadReport } from '../../src/engine/load-report.js';
+import { NotingTrainer } from './support.js';
 
 test('history: latest, mean, median, global mean', () => {
   const history = new ScalarHistory(3);
@@ -21,6 +23,60 @@ test('one name keeps one kind of smoothing', () => {
   storage.putScalar('lr', 1, { smoothing: false });
   assert.throws(() => storage.putScalar('lr', 2), /'lr' was put with smoothing false before, now with true/);
   assert.throws(() => storage.history('loss'), /no scalar named 'loss'/);
+});
+
+test('means and maxima are of what was put since the writers wrote', () => {
+  const storage = new EventStorage();
+  const put = (iter: number, value: number): void => {
+    storage.iter = iter;
+    storage.putScalar('pace', value, { smoothing: 'mean' });
+    storage.putScalar('norm', value, { smoothing: 'max' });
+  };
+  const shown = (): unknown[] => [...storage.latestWithSmoothing(1).values()];
+  put(0, 8);
+  put(5, 1);
+  assert.deepEqual(shown(), [
+    [4.5, 5],
+    [8, 5],
+  ]);
+  storage.written();
+  put(6, 3);
+  put(9, 2);
+  assert.deepEqual(shown(), [
+    [2.5, 9],
+    [3, 9],
+  ]);
+  storage.written();
+  assert.deepEqual(shown()[1], [2, 9], 'nothing new: the last value');
+  put(12, Number.NaN);
+  put(13, 1);
+  assert.deepEqual(shown()[1], [Number.NaN, 13]);
+});
+
+test('a resumed run shows the maxima of one that never stopped', async () => {
+  const run = async (startIterInEpoch: number, until: number, before?: EventStorage) => {
+    const lines: unknown[] = [];
+    const trainer = new NotingTrainer([], ({ iter, storage }) => {
+      storage.putScalar('norm', 1 / (iter + 1), { smoothing: 'max' });
+      if (iter === until) trainer.requestStop('the test says so');
+    });
+    if (before) trainer.storage.loadStateDict(before.stateDict());
+    const write = (): void => {
+      lines.push(getEventStorage().latestWithSmoothing().get('norm'));
+    };
+    trainer.registerHooks([new PeriodicWriter([{ write, close: () => {} }], 4)]);
+    await trainer.trainLoop({ maxEpoch: 1, itersPerEpoch: 10, startIterInEpoch });
+    return { lines, storage: trainer.storage };
+  };
+  const whole = await run(0, 99);
+  assert.deepEqual(whole.lines, [
+    [1, 3],
+    [1 / 5, 7],
+    [1 / 9, 9],
+  ]);
+  const stopped = await run(0, 5);
+  const resumed = await run(6, 99, stopped.storage);
+  assert.deepEqual([stopped.lines[0], ...resumed.lines], whole.lines);
 });
 
 test('a storage goes on from a saved state', () => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -10,8 +10,10 @@ import {
   NonFiniteDetector,
   NonFiniteError,
   ParameterHealth,
+  PeriodicWriter,
 } from '../../src/engine/hooks/index.js';
 import { SimpleTrainer } from '../../src/engine/simple-trainer.js';
+import { JsonWriter } from '../../src/engine/writers/json.js';
 import * as torch from '../../src/torch/index.js';
 import './support.js';
 
@@ -92,6 +94,43 @@ test('gradient norms and update ratios by group, at the chosen iterations', asyn
       const wanted = expected[iteration]![k]!;
       assert.ok(Math.abs(value - wanted) <= 1e-5 * wanted, `${what} at ${iteration}: ${value} for ${wanted}`);
     }
+  }
+});
+
+test('metrics.json has the largest norm, and the mean of the others, since the line before', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'reid-health-'));
+  try {
+    const [train, model] = trainer(10);
+    const path = join(folder, 'metrics.json');
+    train.registerHooks([
+      new ParameterHealth({ model, every: 1 }),
+      new ActivationHealth({ model, layers: 'backbone.0', every: 2 }),
+      new PeriodicWriter(() => [new JsonWriter(path)], 4),
+    ]);
+    await train.trainLoop({ maxEpoch: 1, itersPerEpoch: 10 });
+    const lines = readFileSync(path, 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, number>);
+    const mean = (xs: number[]): number => xs.reduce((a, b) => a + b) / xs.length;
+    const shown = {
+      'health/grad_norm/head': (xs: number[]) => Math.max(...xs),
+      'health/update_ratio/head': mean,
+      'health/mean/backbone.0': mean,
+      'health/std/backbone.0': mean,
+      'health/dead/backbone.0': mean,
+    };
+    for (const [name, of] of Object.entries(shown)) {
+      const put = train.storage.history(name).entries();
+      const windows = [0, 4, 8].map((start) =>
+        put.filter(([, iteration]) => Math.floor(iteration / 4) * 4 === start).map(([value]) => value),
+      );
+      const written = lines.flatMap((line) => (name in line ? [line[name]] : []));
+      assert.deepEqual(written, windows.map(of), name);
+      assert.ok(new Set(windows[0]).size > 1 || name.includes('dead'), 'values that differ');
+    }
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
   }
 });
 

@@ -99,7 +99,7 @@ test('scalars, a histogram and pictures, as another protobuf reader finds them',
       storage.putImage('grey', torch.tensor([[[7], [200]]], { dtype: torch.uint8 }));
       await writer.write();
       // Nothing new: no record but for what the hook would have cleared.
-      storage.clearMedia();
+      storage.written();
       await writer.write();
       storage.iter = 300;
       storage.putScalar('total_loss', 3);

@@ -12,7 +12,8 @@ export interface ActivationHealthOptions {
 /**
  * What layers give, at every so many iterations: `health/mean/<layer>` and `health/std/<layer>` of all values, and
  * `health/dead/<layer>`, the share of units that gave nothing above 0 for any image or place of the batch. A unit is a
- * channel; see `torch.nn.Reduction`. Units of a rectifier that are dead batch after batch learn no more.
+ * channel; see `torch.nn.Reduction`. Units of a rectifier that are dead batch after batch learn no more. Writers show the
+ * means over the batches looked at since they last wrote.
  */
 export class ActivationHealth extends HookBase {
   readonly #every: number;
@@ -48,7 +49,7 @@ export class ActivationHealth extends HookBase {
       this.#seen.forEach(({ layer }, i) => {
         const [mean, std, dead] = rows[i];
         const put = (what: string, value: number): void =>
-          this.trainer.storage.putScalar(`health/${what}/${layer}`, value, { smoothing: false });
+          this.trainer.storage.putScalar(`health/${what}/${layer}`, value, { smoothing: 'mean' });
         put('mean', mean);
         put('std', std);
         put('dead', dead);

@@ -9,6 +9,9 @@ export interface ParameterHealthOptions {
   depth?: number;
 }
 
+/** A single large gradient can spoil a training; a pace is an average. */
+const SHOWN = { grad_norm: 'max', update_ratio: 'mean' } as const;
+
 interface Group {
   name: string;
   parameters: torch.Tensor[];
@@ -18,7 +21,7 @@ interface Group {
  * Whether the weights learn at a healthy pace, by group of layers: `health/grad_norm/<group>`, the L2 norm of the
  * gradients as the optimizer is about to see them, and `health/update_ratio/<group>`, the L2 norm of what a step
  * changes over that of the weights. A ratio about 1e-3 is usual; far above, the rate is too high, far below, the
- * layers stand still.
+ * layers stand still. Of the norms writers show the largest, of the ratios the mean, since they last wrote.
  *
  * At such an iteration the trained weights are copied once; the numbers are read in one go.
  */
@@ -86,11 +89,11 @@ export class ParameterHealth extends HookBase {
     return [...groups.values()];
   }
 
-  #put(what: string, groups: readonly Group[], values: () => torch.Tensor[]): void {
+  #put(what: keyof typeof SHOWN, groups: readonly Group[], values: () => torch.Tensor[]): void {
     if (groups.length === 0) return;
     const numbers = torch.scope(() => torch.noGrad(() => torch.stack(values()).tolist())) as number[];
     groups.forEach(({ name }, i) => {
-      this.trainer.storage.putScalar(`health/${what}/${name}`, numbers[i], { smoothing: false });
+      this.trainer.storage.putScalar(`health/${what}/${name}`, numbers[i], { smoothing: SHOWN[what] });
     });
   }
 

@@ -20,6 +20,9 @@ export class PeriodicWriter extends HookBase {
 
   override beforeTrain(): void {
     this.writers = this.makeWriters();
+    const { startIter, epoch, itersPerEpoch, storage } = this.trainer;
+    // Where a run that never stopped would have written last.
+    storage.windowStart = Math.max(startIter - (startIter % this.period), epoch * itersPerEpoch);
   }
 
   override async afterStep(): Promise<void> {
@@ -41,6 +44,6 @@ export class PeriodicWriter extends HookBase {
   private async write(): Promise<void> {
     this.lastWritten = this.trainer.storage.iter;
     for (const writer of this.writers) await writer.write();
-    this.trainer.storage.clearMedia();
+    this.trainer.storage.written();
   }
 }
