@@ -1,5 +1,5 @@
 // Two processes on this machine: all_reduce of 100 MB, a data-parallel training step of ResNet-18, and what
-// DistributedDataParallel costs a process that trains alone.
+// DistributedDataParallel costs a process that trains alone. RANKS_ON=nccl/cuda: on two GPUs.
 
 import { spawn } from 'node:child_process';
 import { createServer } from 'node:net';
@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { getCfg } from '../src/config/index.js';
 import { buildBackbone } from '../src/modeling/index.js';
 import * as torch from '../src/torch/index.js';
+import { backend, kind, ownDevice } from '../test/distributed/place.js';
 import { compare, type Figure } from './compare.js';
 
 const { distributed: dist } = torch;
@@ -17,19 +18,20 @@ function median(count: number, body: () => void): number {
   const times = Array.from({ length: count }, () => {
     const start = process.hrtime.bigint();
     body();
+    if (kind === 'cuda') torch.cuda.synchronize();
     return Number(process.hrtime.bigint() - start) / 1e6;
   });
   return times.sort((a, b) => a - b)[count >> 1]!;
 }
 
 /** A step of ResNet-18 at 128×64, by itself or data-parallel within `group`. */
-function stepper(group: torch.distributed.ProcessGroup | null): () => void {
+function stepper(group: torch.distributed.ProcessGroup | null, device: string): () => void {
   torch.manualSeed(0);
-  const cfg = getCfg().mergeFromList(['MODEL.BACKBONE.DEPTH', '18x', 'MODEL.DEVICE', 'cpu']);
-  const net = buildBackbone(cfg, () => undefined);
+  const cfg = getCfg().mergeFromList(['MODEL.BACKBONE.DEPTH', '18x', 'MODEL.DEVICE', device]);
+  const net = buildBackbone(cfg, () => undefined).to(device);
   const model = group === null ? net : new dist.DistributedDataParallel(net as never, { group });
   const optimizer = new torch.optim.SGD([...net.parameters()], { lr: 0.01, momentum: 0.9 });
-  const images = torch.randn([BATCH, 3, 128, 64]);
+  const images = torch.randn([BATCH, 3, 128, 64]).to(device);
   return () =>
     torch.scope(() => {
       optimizer.zeroGrad();
@@ -40,21 +42,22 @@ function stepper(group: torch.distributed.ProcessGroup | null): () => void {
 
 async function rank(): Promise<void> {
   torch.setNumThreads(1);
-  const group = await dist.initProcessGroup({ backend: 'gloo' });
-  const big = torch.ones([25_000_000]);
+  const device = ownDevice();
+  const group = await dist.initProcessGroup({ backend });
+  const big = torch.ones([25_000_000], { device });
   const reduce = (): void => {
     group.allReduce(big).wait();
     big.fill_(1);
   };
   reduce();
   const allReduce = median(STEPS, reduce);
-  const both = stepper(group);
+  const both = stepper(group, device);
   for (let i = 0; i < 2; i++) both();
   const parallel = median(STEPS, both);
   const alone = await dist.newGroup([0]);
   if (alone !== null) {
-    const plain = stepper(null);
-    const wrapped = stepper(alone);
+    const plain = stepper(null, device);
+    const wrapped = stepper(alone, device);
     for (let i = 0; i < 2; i++) {
       plain();
       wrapped();

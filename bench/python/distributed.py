@@ -24,7 +24,11 @@ from resnet_reference import Backbone  # noqa: E402
 
 BATCH, STEPS = 4, 7
 torch.set_num_threads(1)
-dist.init_process_group("gloo")
+backend, kind = os.environ.get("RANKS_ON", "gloo/cpu").split("/")
+device = torch.device(kind, int(os.environ["RANK"]) if kind == "cuda" else None)
+if kind == "cuda":
+    torch.cuda.set_device(device)
+dist.init_process_group(backend)
 
 
 def median(count, body):
@@ -32,16 +36,18 @@ def median(count, body):
     for _ in range(count):
         start = time.perf_counter()
         body()
+        if kind == "cuda":
+            torch.cuda.synchronize()
         times.append((time.perf_counter() - start) * 1e3)
     return sorted(times)[count // 2]
 
 
 def stepper(group, parallel=True):
     torch.manual_seed(0)
-    net = Backbone("18x")
+    net = Backbone("18x").to(device)
     model = DDP(net, process_group=group) if parallel else net
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, fused=True)
-    images = torch.randn(BATCH, 3, 128, 64)
+    images = torch.randn(BATCH, 3, 128, 64).to(device)
 
     def step():
         optimizer.zero_grad()
@@ -51,7 +57,7 @@ def stepper(group, parallel=True):
     return step
 
 
-big = torch.ones(25_000_000)
+big = torch.ones(25_000_000, device=device)
 
 
 def reduce():

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { tcpStore } from '../../src/torch/distributed/index.js';
+import { PLACES, skipAt } from './place.js';
 import { runRanks } from './ranks.js';
 
 describe('the end of a process group', { concurrency: 2 }, () => {
@@ -16,7 +17,12 @@ describe('the end of a process group', { concurrency: 2 }, () => {
     }
   }
 
-  it('lets another begin at the same address, and ends what averaged through it', () => again({}));
+  for (const place of PLACES)
+    it(
+      `lets another begin at the same address, and ends what averaged through it, ${place}`,
+      skipAt(place),
+      () => again({ RANKS_ON: place }),
+    );
 
   it('lets another begin on a store that outlives it, as that of torchrun’s agent does', async () => {
     const store = await tcpStore('127.0.0.1', 0, { isServer: true });

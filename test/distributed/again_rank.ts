@@ -2,13 +2,15 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import * as torch from '../../src/torch/index.js';
+import { backend, ownDevice } from './place.js';
 import { report } from './ranks.js';
 
 const { distributed: dist, nn } = torch;
 torch.setNumThreads(1);
 setFlagsFromString('--expose-gc');
 const gc = runInNewContext('gc') as () => void;
-const options = { backend: 'gloo', timeout: 60_000 } as const;
+const device = ownDevice();
+const options = { backend, timeout: 60_000 };
 
 /** The same address each time. */
 async function again(): Promise<unknown> {
@@ -17,11 +19,11 @@ async function again(): Promise<unknown> {
   for (let time = 0; time < 3; time++) {
     const group = await dist.initProcessGroup(options);
     const pair = (await dist.newGroup([0, 1])) as torch.distributed.ProcessGroup;
-    const net = new nn.Linear(2, 1);
+    const net = new nn.Linear(2, 1).to(device);
     const ddp = new dist.DistributedDataParallel(net, { group: pair });
-    const step = (): void => (ddp.call(torch.ones([1, 2])) as torch.Tensor).sum().backward();
+    const step = (): void => (ddp.call(torch.ones([1, 2], { device })) as torch.Tensor).sum().backward();
     step();
-    sums.push((await group.allReduce(torch.tensor([time + group.rank]))).item());
+    sums.push((await group.allReduce(torch.tensor([time + group.rank], { device }))).item());
     await dist.destroyProcessGroup();
     try {
       step();

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { writeTinySet } from '../engine/tiny.js';
 import { temporaryFolder } from '../support/scripts.js';
+import { PLACES, skipAt } from './place.js';
 import { runRanks } from './ranks.js';
 import { PLAIN, Trainings } from './trainings.js';
 
@@ -38,14 +39,25 @@ describe('mixed precision by several processes', () => {
     assert.deepEqual(await runs.weights('broken'), await runs.weights('whole'));
   });
 
-  it('leaves out a step, in all processes, whose gradients overflow in one', async () => {
-    const ranks = await runRanks<{ scales: number[]; weights: number[][] }>('distributed/amp_rank.js', 2);
-    for (const { code, stderr } of ranks) assert.equal(code, 0, stderr);
-    const [first, second] = ranks.map(({ value }) => value!);
-    assert.deepEqual(second, first);
-    assert.deepEqual(first!.scales, [1024, 512, 512, 512]);
-    const changed = first!.weights.slice(1).map((weights, i) => weights.join() !== first!.weights[i]!.join());
-    assert.deepEqual(changed, [true, false, true, true]);
-    assert.ok(first!.weights.flat().every(Number.isFinite));
-  });
+  for (const place of PLACES)
+    it(
+      `leaves out a step, in all processes, whose gradients overflow in one, ${place}`,
+      skipAt(place),
+      async () => {
+        const ranks = await runRanks<{ scales: number[]; weights: number[][] }>(
+          'distributed/amp_rank.js',
+          2,
+          { env: { RANKS_ON: place } },
+        );
+        for (const { code, stderr } of ranks) assert.equal(code, 0, stderr);
+        const [first, second] = ranks.map(({ value }) => value!);
+        assert.deepEqual(second, first);
+        assert.deepEqual(first!.scales, [1024, 512, 512, 512]);
+        const changed = first!.weights
+          .slice(1)
+          .map((weights, i) => weights.join() !== first!.weights[i]!.join());
+        assert.deepEqual(changed, [true, false, true, true]);
+        assert.ok(first!.weights.flat().every(Number.isFinite));
+      },
+    );
 });

@@ -2,11 +2,13 @@
 import { AMPTrainer } from '../../src/engine/index.js';
 import { setQuiet } from '../../src/logger.js';
 import * as torch from '../../src/torch/index.js';
+import { backend, kind, ownDevice } from './place.js';
 import { report } from './ranks.js';
 
 setQuiet(true);
 torch.setNumThreads(1);
-const group = await torch.distributed.initProcessGroup({ backend: 'gloo', timeout: 20_000 });
+const device = ownDevice();
+const group = await torch.distributed.initProcessGroup({ backend, timeout: 20_000 });
 
 class Net extends torch.nn.Module<[torch.Tensor], torch.Tensor> {
   readonly fc1 = new torch.nn.Linear(4, 8);
@@ -20,16 +22,16 @@ class Net extends torch.nn.Module<[torch.Tensor], torch.Tensor> {
 }
 
 torch.manualSeed(7);
-const net = new Net();
+const net = new Net().to(device);
 const ddp = new torch.distributed.DistributedDataParallel<[torch.Tensor], torch.Tensor>(net);
 torch.manualSeed(group.rank);
-const batches = Array.from({ length: 4 }, () => torch.randn([3, 4]));
+const batches = Array.from({ length: 4 }, () => torch.randn([3, 4]).to(device));
 const gradScaler = new torch.amp.GradScaler({ initScale: 1024 });
 const optimizer = new torch.optim.SGD(net.parameters(), { lr: 0.01 });
-const trainer = new AMPTrainer(ddp, batches, optimizer, { device: 'cpu', dtype: torch.float16, gradScaler });
+const trainer = new AMPTrainer(ddp, batches, optimizer, { device: kind, dtype: torch.float16, gradScaler });
 
 const weights = (): number[] =>
-  [...net.parameters()].flatMap((parameter) => parameter.view([-1]).tolist() as number[]);
+  [...net.parameters()].flatMap((parameter) => parameter.view([-1]).cpu().tolist() as number[]);
 const seen = { scales: [] as number[], weights: [weights()] };
 for (let i = 0; i < 4; i++) {
   await trainer.trainLoop({ startEpoch: i, maxEpoch: i + 1, itersPerEpoch: 1 });

@@ -1,18 +1,21 @@
 // One rank of data_parallel.test.ts.
 import { SyncBatchNorm } from '../../src/modeling/layers/norm.js';
 import * as torch from '../../src/torch/index.js';
+import { backend, ownDevice } from './place.js';
 import { report } from './ranks.js';
 
 const { distributed: dist, nn } = torch;
 torch.setNumThreads(1);
-const group = await dist.initProcessGroup({ backend: 'gloo', timeout: 20_000 });
+const device = ownDevice();
+const group = await dist.initProcessGroup({ backend, timeout: 20_000 });
 const { rank } = group;
 
 function numbers(shape: readonly number[], salt: number): torch.Tensor {
   const count = shape.reduce((a, b) => a * b, 1);
   return torch
     .tensor(Array.from({ length: count }, (_, i) => (((i * 17 + salt * 31) % 101) - 50) / 64))
-    .view(shape);
+    .view(shape)
+    .to(device);
 }
 
 class Net extends nn.Module<[torch.Tensor, boolean]> {
@@ -28,10 +31,10 @@ class Net extends nn.Module<[torch.Tensor, boolean]> {
   }
 }
 
-const flat = (tensor: torch.Tensor): number[] => tensor.double().view([-1]).tolist() as number[];
+const flat = (tensor: torch.Tensor): number[] => tensor.double().view([-1]).cpu().tolist() as number[];
 
 function newNet(): Net {
-  const net = new Net();
+  const net = new Net().to(device);
   torch.noGrad(() => {
     for (const [i, p] of [...net.parameters()].entries()) p.copy_(numbers(p.shape, i + 100 * rank));
   });
@@ -140,9 +143,9 @@ function syncBatchNorm(): number[] {
     y.mul(weights).sum().backward();
     return [y, x.grad as torch.Tensor];
   };
-  const sync = new SyncBatchNorm(3);
+  const sync = new SyncBatchNorm(3).to(device);
   sync.group = { rank, gather: (t) => group.allGatherStacked(t).wait() };
-  const single = new nn.BatchNorm2d(3);
+  const single = new nn.BatchNorm2d(3).to(device);
   const weights = numbers([8, 3, 4, 2], 9);
   const ours = run(sync, part(whole), part(weights));
   const theirs = run(single, whole, weights).map(part);
@@ -156,10 +159,10 @@ function syncBatchNorm(): number[] {
   return ours.map((t, i) => Number(t.detach().sub(theirs[i]!.detach()).abs().max().item()));
 }
 
-const elsewhere = new nn.Linear(2, 2);
+const elsewhere = new nn.Linear(2, 2).to(device);
 if (rank === 1) elsewhere.weight = new nn.Parameter(torch.zeros([2, 2], { device: 'meta' }));
 const refused: string[] = [];
-for (const odd of [new nn.Linear(2, 2 + rank), elsewhere]) {
+for (const odd of [new nn.Linear(2, 2 + rank).to(device), elsewhere]) {
   try {
     new dist.DistributedDataParallel(odd);
   } catch (error) {

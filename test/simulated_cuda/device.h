@@ -56,4 +56,7 @@ cudaError_t forbidden(const char* call);
 void drain(cudaStream_t stream);
 void drainDevice(int device);
 
+// --- batch_norm.cc: operators that the CPU has not ---
+void addBatchNorm();
+
 }  // namespace sim

@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cstdio>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <random>
 #include <string>
@@ -206,14 +207,14 @@ void reduce(ncclComm& comm, const char* in, char* out, ncclDataType_t type, cons
 struct Operation {
   ncclComm_t comm;
   cudaStream_t stream;
-  bool betweenTwo;
+  int lane;  // of those between two ranks: one a peer and direction; else 0
   std::function<void()> work;
   sim::Range writes;
 };
 thread_local int depth = 0;
 thread_local std::vector<Operation> group;
 
-// Enqueues the operations of a group: those between two ranks go on side by side.
+// Enqueues the operations of a group: those between different ranks go on side by side, others in order.
 ncclResult_t flush() {
   while (!group.empty()) {
     const auto same = [first = group.front()](const Operation& other) {
@@ -227,12 +228,13 @@ ncclResult_t flush() {
       if (one.writes.size > 0) writes.push_back(one.writes);
     }
     const auto work = [together] {
+      std::map<int, std::vector<std::function<void()>>> lanes;
+      for (const auto& one : *together) lanes[one.lane].push_back(one.work);
       std::vector<std::thread> side;
-      for (const auto& one : *together) {
-        if (one.betweenTwo) side.emplace_back(one.work);
-      }
-      for (const auto& one : *together) {
-        if (!one.betweenTwo) one.work();
+      for (const auto& [_, lane] : lanes) {
+        side.emplace_back([&lane] {
+          for (const auto& work : lane) work();
+        });
       }
       for (auto& thread : side) thread.join();
     };
@@ -267,7 +269,7 @@ ncclResult_t addReduction(const char* name, const void* in, void* out, ncclDataT
     return ncclInvalidArgument;
   }
   const auto work = [=] { reduce(*comm, bytesAt(in), bytesAt(out), type, what); };
-  return add(name, in, out, {comm, stream, false, work, {out, (what.end - what.begin) * sizeOf(type)}});
+  return add(name, in, out, {comm, stream, 0, work, {out, (what.end - what.begin) * sizeOf(type)}});
 }
 
 // Each rank shows `bytes`; of rank r's `take(r)` says where they go, if anywhere.
@@ -279,7 +281,7 @@ ncclResult_t addExchange(const char* name, const void* in, void* out, size_t byt
       if (char* to = take(rank)) memcpy(to + at, data, n);
     });
   };
-  return add(name, in, out, {comm, stream, false, work, {out, written}});
+  return add(name, in, out, {comm, stream, 0, work, {out, written}});
 }
 
 }  // namespace
@@ -376,13 +378,13 @@ SIM_API ncclResult_t ncclSend(const void* in, size_t count, ncclDataType_t type,
                               cudaStream_t stream) {
   const size_t bytes = count * sizeOf(type);
   return add("ncclSend", in, nullptr,
-             {comm, stream, true, [=] { comm->send(bytesAt(in), bytes, peer); }, {}});
+             {comm, stream, 1 + 2 * peer, [=] { comm->send(bytesAt(in), bytes, peer); }, {}});
 }
 SIM_API ncclResult_t ncclRecv(void* out, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
                               cudaStream_t stream) {
   const size_t bytes = count * sizeOf(type);
   return add("ncclRecv", nullptr, out,
-             {comm, stream, true, [=] { comm->receive(bytesAt(out), bytes, peer); }, {out, bytes}});
+             {comm, stream, 2 + 2 * peer, [=] { comm->receive(bytesAt(out), bytes, peer); }, {out, bytes}});
 }
 SIM_API ncclResult_t ncclAlltoAll(const void* in, void* out, size_t count, ncclDataType_t type,
                                   ncclComm_t comm, cudaStream_t stream) {

@@ -156,7 +156,9 @@ class Call {
     const auto& schema = op_.schema().arguments();
     for (size_t i = 0; i < schema.size(); ++i) {
       // Batch normalisation's schema does not say that it writes the running statistics.
-      const bool statistics = op_.schema().name() == "aten::native_batch_norm" && (i == 3 || i == 4);
+      const std::string& name = op_.schema().name();
+      const bool statistics = (i == 3 || i == 4) && (name == "aten::native_batch_norm" ||
+                                                     name == "aten::batch_norm_gather_stats_with_counts");
       if (writes(schema[i]) || statistics) forEachTensor(given_[i], add);
     }
     return result;
@@ -358,6 +360,7 @@ const bool installed = [] {
   Silent silent;
   auto* const before = c10::WarningUtils::get_warning_handler();
   c10::WarningUtils::set_warning_handler(&silent);
+  sim::addBatchNorm();
   static auto* const handles = new std::vector<c10::RegistrationHandleRAII>;
   auto& dispatcher = c10::Dispatcher::singleton();
   for (const auto& name : dispatcher.getAllOpNames()) {
