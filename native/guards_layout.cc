@@ -4,6 +4,8 @@
 #include <ATen/Functions.h>
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
+
 namespace rn {
 
 namespace {
@@ -32,6 +34,25 @@ void CsrToCoo(const Given& given) {
   Need(Within(crow.select(-1, 0), 0, 0) && Within(crow.select(-1, -1), col.size(-1), col.size(-1)) &&
            Within(crow.diff(), 0, col.size(-1)),
        "crow_indices must rise from 0 to the number of elements");
+}
+
+void UnfoldBackward(const Given& given) {
+  const at::Tensor grad = given.tensor("grad_in");
+  NeedDense(grad, "grad_in");
+  std::vector<int64_t> folded = given.integers("input_sizes");
+  const int64_t size = given.integer("size");
+  const int64_t step = given.integer("step");
+  Need(std::all_of(folded.begin(), folded.end(), [](int64_t length) { return length >= 0; }),
+       "input_sizes must not be negative");
+  Need(size >= 0 && step > 0, "size must be 0 or more and step 1 or more");
+  const auto rank = static_cast<int64_t>(folded.size());
+  const int64_t dim = Wrap(given.integer("dim"), std::max<int64_t>(rank, 1));
+  Need(dim >= 0, "dim must be a dimension of input_sizes");
+  const int64_t length = rank == 0 ? 1 : folded[dim];
+  Need(size <= length, "size must not be larger than the dimension");
+  if (rank > 0) folded[dim] = (length - size) / step + 1;
+  folded.push_back(size);
+  Need(grad.sizes() == c10::IntArrayRef(folded), "grad_in must have the size of what unfold gives");
 }
 
 void StridesInsideStorage(const Given& given) {
@@ -156,6 +177,7 @@ const std::vector<NamedGuard>& LayoutGuards() {
          Need(self.numel() > 0 && (self.scalar_type() == c10::kFloat || self.scalar_type() == c10::kBFloat16),
               "self must be float32 or bfloat16 and not empty");
        }},
+      {"unfold_backward", UnfoldBackward},
       {"view_copy",
        [](const Given& given) { Need(!given.tensor("self").is_quantized(), "self must not be quantized"); }},
       {"_stack cat concat concatenate _cat",

@@ -271,6 +271,23 @@ const std::vector<NamedGuard>& MathGuards() {
          Need(given.integer("bit_width") >= 1 && given.integer("bit_width") <= 16,
               "bit_width is out of range");
        }},
+      {"lcm lcm_",
+       [](const Given& given) {
+         for (const char* name : {"self", "other"}) {
+           const at::Tensor tensor = given.tensor(name);
+           const c10::ScalarType type = tensor.scalar_type();
+           if (type != c10::kInt && type != c10::kLong) continue;
+           // Their negative is not representable: the quotient by a divisor of -1 ends the process.
+           const int64_t least =
+               type == c10::kInt ? std::numeric_limits<int32_t>::min() : std::numeric_limits<int64_t>::min();
+           Need(Within(tensor, least + 1, std::numeric_limits<int64_t>::max()),
+                "self and other must not hold the least number of their dtype");
+         }
+       }},
+      {"linalg_matrix_power matrix_power",
+       [](const Given& given) {
+         Need(given.integer("n") != std::numeric_limits<int64_t>::min(), "n must be greater than -2^63");
+       }},
       {"range",
        [](const Given& given) {
          const at::Tensor out = given.tensor("out");

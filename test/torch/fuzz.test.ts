@@ -99,6 +99,11 @@ const fatal: Record<string, () => unknown[]> = {
   embedding_dense_backward: () => [f(3, 2), torch.tensor([0n, 1n, 90n]), 2, -1, false],
   fractional_max_pool2d_backward: () => [f(2, 3, 4), f(2, 3, 4), [2, 2], [], i(2, 3, 4)],
   index_copy: () => [f(3, 3), 1, f(3).to_mkldnn(), f(3, 3)],
+  lcm: () => {
+    const least = torch.full([2], -(2 ** 31), { dtype: torch.int32 });
+    return [least, torch.full([2], 13, { dtype: torch.int32 })];
+  },
+  linalg_matrix_power: () => [f(3, 3), -(2n ** 63n)],
   linalg_eigvals: () => [torch.full([4, 4], Number.NaN)],
   lu_unpack: () => [f(4, 4), torch.full([4], 90, { dtype: torch.int32 })],
   native_group_norm: () => [f(3, 3, 3), null, null, -1, 1, -1, 0, 0.1],
@@ -109,6 +114,7 @@ const fatal: Record<string, () => unknown[]> = {
   reflection_pad1d_backward: () => [f(3, 3), f(3, 3), []],
   special_laguerre_polynomial_l: () => [f(2), 2n ** 62n],
   tensor_split: () => [f(5), 1e9, 0],
+  unfold_backward: () => [f(), [3, 2, 1, 0], 3, 11, 2],
   tril: () => [f(3, 3, 3, 3), 2, { out: f(3, 3, 3, 3).transpose(0, -1) }],
 };
 
@@ -123,6 +129,25 @@ test('calls that libtorch does not survive are refused, with the schema', () => 
       );
     });
   }
+});
+
+test('guards let right calls through', () => {
+  const x = torch.arange(10, { dtype: torch.float32, requiresGrad: true }).view([2, 5]);
+  const grad = f(2, 2, 3);
+  const [expected] = torch.autograd.grad([x.unfold(1, 3, 2)], [x], { gradOutputs: [grad] }) as [torch.Tensor];
+  assert.deepEqual(torch.unfold_backward(grad, [2, 5], 1, 3, 2).tolist(), expected.tolist());
+  assert.deepEqual(torch.unfold_backward(f(1), [], 0, 1, 1).tolist(), 1);
+  assert.deepEqual(
+    torch
+      .tensor([4n, -6n])
+      .lcm(torch.tensor([6n, 4n]))
+      .tolist(),
+    [12, 12],
+  );
+  assert.deepEqual(torch.linalg_matrix_power(f(2, 2), 3).tolist(), [
+    [4, 4],
+    [4, 4],
+  ]);
 });
 
 test('operators that are refused by name say why', () => {
