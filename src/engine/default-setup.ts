@@ -75,7 +75,7 @@ let warned = false;
  */
 export function resolveDevice(cfg: Config): Config {
   if (!cfg.MODEL.DEVICE.startsWith('cuda')) return cfg;
-  if (torch.cuda.isAvailable()) return torch.distributed.isInitialized() ? withOwnGpu(cfg) : cfg;
+  if (torch.cuda.isAvailable()) return withOwnGpu(cfg);
   if (!warned)
     logger.warn(`MODEL.DEVICE is '${cfg.MODEL.DEVICE}', but no CUDA device is here: running on the CPU`);
   warned = true;
@@ -84,10 +84,12 @@ export function resolveDevice(cfg: Config): Config {
   return cfg.isFrozen() ? onCpu.freeze() : onCpu;
 }
 
-/** The device for this of several processes, which becomes the current one. */
+/** The device for this process, alone or of several, which becomes the current one. */
 function withOwnGpu(cfg: Config): Config {
+  const alone = !torch.distributed.isInitialized();
+  if (alone && cfg.MODEL.DEVICE === 'cuda') return cfg; // it is the current one
   const device = ownDevice(cfg.MODEL.DEVICE, {
-    placement: torch.distributed.placementOf(),
+    placement: alone ? undefined : torch.distributed.placementOf(),
     devices: torch.cuda.deviceCount(),
     launched: process.env[RANK_ENV.errorFile] !== undefined,
   });

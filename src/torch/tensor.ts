@@ -400,5 +400,7 @@ function toOptions(target: DType | DeviceLike | Tensor | ToOptions): ToOptions {
 
 function sameDevice(device: Device, wanted: DeviceLike): boolean {
   const name = String(wanted);
-  return device.toString() === name || (device.type === name && device.index <= 0);
+  if (device.toString() === name) return true;
+  // Without a number it is the current one.
+  return device.type === name && device.index === native.cuda?.currentDevice();
 }

@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { getCfg } from '../../src/config/index.js';
+import { resolveDevice } from '../../src/engine/default-setup.js';
 import { ownDevice } from '../../src/engine/own-device.js';
 import { placementOf } from '../../src/torch/distributed/environment.js';
+import * as torch from '../../src/torch/index.js';
+import { skipWithout } from '../support/devices.js';
 
 const placed = (worldSize: number, localRank: number, localWorldSize = worldSize) => ({
   rank: localRank,
@@ -64,4 +68,16 @@ test('a rank that does not know its number on the machine takes the only device,
   );
   const alone = placementOf({ RANK: '0', WORLD_SIZE: '1' });
   assert.equal(ownDevice('cuda', { placement: alone, devices: 4, launched: false }), 'cuda:0');
+});
+
+test('a device named by its index is the current one from then on', skipWithout('cuda', 2), (t) => {
+  t.after(() => torch.cuda.setDevice(0));
+  const cfg = getCfg();
+  cfg.MODEL.DEVICE = 'cuda:1';
+  assert.equal(resolveDevice(cfg).MODEL.DEVICE, 'cuda:1');
+  assert.equal(torch.cuda.currentDevice(), 1);
+  cfg.MODEL.DEVICE = 'cuda';
+  assert.equal(resolveDevice(cfg), cfg);
+  cfg.MODEL.DEVICE = 'cuda:99';
+  assert.throws(() => resolveDevice(cfg), /'cuda:99', but of CUDA devices there are/);
 });
