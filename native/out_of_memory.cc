@@ -31,7 +31,8 @@ std::string Describe(const at::Tensor& tensor) {
 bool IsOutOfMemory(const c10::Error& error) {
   // libtorch has a type of its own for its allocator on devices only; libraries and the driver allocate too.
   if (dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr) return true;
-  for (const char* words : {"can't allocate memory", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED"}) {
+  for (const char* words :
+       {"can't allocate memory", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED", "_ALLOCATION_FAILED"}) {
     if (error.msg().find(words) != std::string::npos) return true;
   }
   return false;

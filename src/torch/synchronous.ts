@@ -10,3 +10,20 @@ export function refusePromise<T>(value: T, name: string): T {
   }
   return value;
 }
+
+/** Runs `body`, then `end`, even after an error; where both fail, the first error is thrown: it says why. */
+export function endingWith<T>(body: () => T, end: () => void): T {
+  let result: T;
+  try {
+    result = body();
+  } catch (error) {
+    try {
+      end();
+    } catch {
+      // It follows from the first.
+    }
+    throw error;
+  }
+  end();
+  return result;
+}

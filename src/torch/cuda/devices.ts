@@ -1,6 +1,6 @@
 import { Device, type DeviceLike } from '../device.js';
 import { native } from '../native.js';
-import { refusePromise } from '../synchronous.js';
+import { endingWith, refusePromise } from '../synchronous.js';
 import { requireCuda } from './native.js';
 
 /** A CUDA device by its number, or as `cuda` (the current one) or `cuda:N`. */
@@ -35,11 +35,10 @@ export function withDevice<T>(device: CudaDevice, body: () => T): T {
   const cuda = requireCuda();
   const before = cuda.currentDevice();
   cuda.setDevice(deviceIndex(device));
-  try {
-    return refusePromise(body(), 'withDevice');
-  } finally {
-    cuda.setDevice(before);
-  }
+  return endingWith(
+    () => refusePromise(body(), 'withDevice'),
+    () => cuda.setDevice(before),
+  );
 }
 
 /** Waits until a device has done all that it was given. JavaScript stands still meanwhile. */

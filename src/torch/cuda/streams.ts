@@ -1,4 +1,4 @@
-import { refusePromise } from '../synchronous.js';
+import { endingWith, refusePromise } from '../synchronous.js';
 import type { Tensor } from '../tensor.js';
 import { type CudaDevice, deviceIndex, withDevice } from './devices.js';
 import { requireCuda } from './native.js';
@@ -73,11 +73,10 @@ export function withStream<T>(stream: Stream, body: () => T): T {
   const cuda = requireCuda();
   const before = cuda.currentStream(stream.device);
   cuda.setStream(stream.id, stream.device);
-  try {
-    return refusePromise(body(), 'withStream');
-  } finally {
-    cuda.setStream(before, stream.device);
-  }
+  return endingWith(
+    () => refusePromise(body(), 'withStream'),
+    () => cuda.setStream(before, stream.device),
+  );
 }
 
 /**
@@ -87,11 +86,10 @@ export function withStream<T>(stream: Stream, body: () => T): T {
 export function withStreamAside<T>(stream: Stream, body: () => T): T {
   const current = currentStream(stream.device);
   stream.waitStream(current);
-  try {
-    return withDevice(stream.device, () => withStream(stream, body));
-  } finally {
-    current.waitStream(stream);
-  }
+  return endingWith(
+    () => withDevice(stream.device, () => withStream(stream, body)),
+    () => current.waitStream(stream),
+  );
 }
 
 const events = new FinalizationRegistry<number>((id) => requireCuda().freeEvent(id));
