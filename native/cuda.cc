@@ -1,13 +1,12 @@
-// CUDA devices, streams, events, memory and graphs: the object `cuda` of the addon, which is there only where
-// libtorch and the toolkit's headers have CUDA. src/torch/cuda/native.ts describes it.
+// CUDA devices, streams, events and memory (graphs are in cuda_graphs.cc): the object `cuda` of the addon,
+// which is there only where libtorch and the toolkit's headers have CUDA. src/torch/cuda/native.ts describes
+// it.
 #include "devices.h"
 
 #ifdef RN_HAVE_CUDA
 
 #include <ATen/cuda/CUDAContext.h>
 #include <ATen/cuda/CUDAEvent.h>
-#include <ATen/cuda/CUDAGeneratorImpl.h>
-#include <ATen/cuda/CUDAGraph.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
@@ -20,98 +19,8 @@ namespace {
 
 using c10::cuda::CUDAStream;
 
-// Events and graphs belong to the JavaScript thread that made them, which knows them by number. The tables
-// are never deleted: when the process ends, CUDA may be gone before.
-template <class T>
-struct Table {
-  std::unordered_map<int32_t, std::unique_ptr<T>> items;
-  int32_t next = 1;
-
-  int32_t add(std::unique_ptr<T> item) {
-    items.emplace(next, std::move(item));
-    return next++;
-  }
-  T& get(const Napi::Value& id, const char* what) {
-    const auto found = id.IsNumber() ? items.find(id.As<Napi::Number>().Int32Value()) : items.end();
-    if (found == items.end()) throw TypeError(std::string("this ") + what + " has been released");
-    return *found->second;
-  }
-};
-
 Table<at::cuda::CUDAEvent>& Events() {
   thread_local auto* table = new Table<at::cuda::CUDAEvent>;
-  return *table;
-}
-
-// Whether a graph cleans up after a recording that failed, as 2.14's does. An older one leaves the allocator
-// and the generator as if it were still recording, and the allocator with a pointer to the graph.
-template <class G>
-struct Peek : G {
-  static consteval bool cleansUp() {
-    return requires(Peek & graph) { graph.capturing_to_pool_; };
-  }
-};
-
-// What accumulates a parameter's gradient remembers the stream of the step that made it, and lives as long as
-// that step's autograd graph, if only until the garbage collector finds its loss. From 2.13 on libtorch can
-// be told to use the stream of the recording instead of failing; without a recording this changes nothing.
-template <class Context>
-void UseRecordingStream(Context& context) {
-  if constexpr (requires { context.setOverrideStaleCaptureStream(true); }) {
-    context.setOverrideStaleCaptureStream(true);
-  }
-}
-
-struct Graph {
-  std::unique_ptr<at::cuda::CUDAGraph> graph = std::make_unique<at::cuda::CUDAGraph>();
-  decltype(at::cuda::graph_pool_handle()) pool{};
-  c10::DeviceIndex device = 0;
-  bool recording = false;
-
-  void begin() {
-    device = c10::cuda::current_device();
-    pool = at::cuda::graph_pool_handle();
-    recording = true;
-    UseRecordingStream(at::globalContext());
-    graph->capture_begin(pool);
-  }
-  void end() {
-    graph->capture_end();
-    recording = false;
-  }
-  // After an error of either: as if nothing had been recorded.
-  void abandon() noexcept {
-    if (!recording) return;
-    recording = false;
-    if constexpr (Peek<at::cuda::CUDAGraph>::cleansUp()) {
-      graph.reset();
-    } else {
-      (void)graph.release();
-      Try([&] { c10::cuda::CUDACachingAllocator::endAllocateToPool(device, pool); });
-      Try([&] { c10::cuda::CUDACachingAllocator::releasePool(device, pool); });
-      Try([&] {
-        at::Generator usual = at::cuda::detail::getDefaultCUDAGenerator(device);
-        at::Generator fresh = at::cuda::detail::createCUDAGenerator(device);
-        std::lock_guard lock(usual.mutex());
-        fresh.set_state(usual.get_state());
-        usual.graphsafe_set_state(fresh.graphsafe_get_state());
-      });
-    }
-  }
-
- private:
-  template <class Body>
-  static void Try(Body&& body) noexcept {
-    try {
-      body();
-    } catch (const std::exception&) {
-      // It was not there to be undone.
-    }
-  }
-};
-
-Table<Graph>& Graphs() {
-  thread_local auto* table = new Table<Graph>;
   return *table;
 }
 
@@ -268,7 +177,7 @@ Napi::Value NewEvent(const Napi::CallbackInfo& info) {
   });
 }
 void FreeEvent(const Napi::CallbackInfo& info) {
-  Events().items.erase(info[0].As<Napi::Number>().Int32Value());
+  Guarded(info.Env(), [&] { Events().items.erase(info[0].As<Napi::Number>().Int32Value()); });
 }
 void EventRecord(const Napi::CallbackInfo& info) {
   Guarded(info.Env(), [&] { Events().get(info[0], "Event").record(StreamOf(info[1], info[2])); });
@@ -290,44 +199,6 @@ Napi::Value EventElapsed(const Napi::CallbackInfo& info) {
   return Guarded(info.Env(), [&]() -> Napi::Value {
     auto& first = Events().get(info[0], "Event");
     return Napi::Number::New(info.Env(), first.elapsed_time(Events().get(info[1], "Event")));
-  });
-}
-
-Napi::Value NewGraph(const Napi::CallbackInfo& info) {
-  return Guarded(info.Env(), [&]() -> Napi::Value {
-    return Napi::Number::New(info.Env(), Graphs().add(std::make_unique<Graph>()));
-  });
-}
-void FreeGraph(const Napi::CallbackInfo& info) {
-  Graphs().items.erase(info[0].As<Napi::Number>().Int32Value());
-}
-void GraphBegin(const Napi::CallbackInfo& info) {
-  Guarded(info.Env(), [&] {
-    Graph& graph = Graphs().get(info[0], "Graph");
-    try {
-      graph.begin();
-    } catch (...) {
-      graph.abandon();
-      throw;
-    }
-  });
-}
-void GraphEnd(const Napi::CallbackInfo& info) {
-  Guarded(info.Env(), [&] {
-    Graph& graph = Graphs().get(info[0], "Graph");
-    try {
-      graph.end();
-    } catch (...) {
-      graph.abandon();
-      throw;
-    }
-  });
-}
-void GraphReplay(const Napi::CallbackInfo& info) {
-  Guarded(info.Env(), [&] {
-    Graph& graph = Graphs().get(info[0], "Graph");
-    const c10::cuda::CUDAGuard guard(graph.device);
-    graph.graph->replay();
   });
 }
 
@@ -365,11 +236,7 @@ void InitCuda(Napi::Env env, Napi::Object exports) {
   add("eventQuery", EventQuery);
   add("eventSynchronize", EventSynchronize);
   add("eventElapsed", EventElapsed);
-  add("newGraph", NewGraph);
-  add("freeGraph", FreeGraph);
-  add("graphBegin", GraphBegin);
-  add("graphEnd", GraphEnd);
-  add("graphReplay", GraphReplay);
+  AddCudaGraphs(env, cuda);
   exports.Set("cuda", cuda);
 }
 
@@ -386,7 +253,8 @@ CudaThread CudaThread::OfCaller() {
 
 void CudaThread::enter() const {
   if (device < 0) return;
-  c10::cuda::set_device(static_cast<c10::DeviceIndex>(device));
+  // Where the device has not been used, only once it is: its set-up takes time and memory.
+  C10_CUDA_CHECK(c10::cuda::MaybeSetDevice(static_cast<c10::DeviceIndex>(device)));
   for (const auto& [index, id] : streams) {
     c10::cuda::setCurrentCUDAStream(
         CUDAStream::unpack3(id, static_cast<c10::DeviceIndex>(index), c10::DeviceType::CUDA));

@@ -9,6 +9,25 @@ namespace rn {
 
 void InitBackends(Napi::Env env, Napi::Object exports);
 void InitCuda(Napi::Env env, Napi::Object exports);
+void AddCudaGraphs(Napi::Env env, Napi::Object cuda);
+
+// Events and graphs belong to the JavaScript thread that made them, which knows them by number. The tables
+// are never deleted: when the process ends, CUDA may be gone before.
+template <class T>
+struct Table {
+  std::unordered_map<int32_t, std::unique_ptr<T>> items;
+  int32_t next = 1;
+
+  int32_t add(std::unique_ptr<T> item) {
+    items.emplace(next, std::move(item));
+    return next++;
+  }
+  T& get(const Napi::Value& id, const char* what) {
+    const auto found = id.IsNumber() ? items.find(id.As<Napi::Number>().Int32Value()) : items.end();
+    if (found == items.end()) throw TypeError(std::string("this ") + what + " has been released");
+    return *found->second;
+  }
+};
 
 // CUDA's current device and streams, which belong to a thread: what one does for another must be done on the
 // other's. Devices that are not in use are left out; without CUDA it is empty.

@@ -6,6 +6,9 @@
 #include <ATen/ThreadLocalState.h>
 #include <c10/util/Exception.h>
 
+#include <algorithm>
+#include <utility>
+
 namespace rn {
 
 namespace {
@@ -61,10 +64,17 @@ void EnvData::drain() {
   }
 }
 
-void EnvData::reportMemory() {
+void EnvData::reportMemory(const at::Tensor& tensor) {
   constexpr int64_t kQuantum = 8 << 20;
-  constexpr int kCudaEvery = 16;  // asking the CUDA allocator takes about a microsecond
-  if (++reports_ % kCudaEvery == 0) cudaBytes_ = LiveCudaBytes();
+  constexpr int kCudaEvery = 16;
+  // Asking the CUDA allocator takes about a microsecond: large tensors are counted until then.
+  if (tensor.is_cuda() && tensor.has_storage()) {
+    cudaNews_ += static_cast<int64_t>(tensor.storage().nbytes());
+  }
+  if (++reports_ % kCudaEvery == 0 || cudaNews_ >= kQuantum) {
+    cudaBytes_ = LiveCudaBytes();
+    cudaNews_ = 0;
+  }
   const int64_t live = LiveCpuBytes() + cudaBytes_;
   const int64_t change = live - reported_;
   if (change < kQuantum && change > -kQuantum) return;
@@ -72,6 +82,17 @@ void EnvData::reportMemory() {
   int64_t total = 0;
   napi_adjust_external_memory(env, change, &total);  // may collect garbage, hence finalizers, hence:
   drain();
+}
+
+bool EnvData::collectGarbage() {
+  // Told of more than it allows, V8 collects before it returns.
+  constexpr int64_t kTooMuch = int64_t{1} << 46;
+  const size_t before = slots.size();
+  int64_t total = 0;
+  napi_adjust_external_memory(env, kTooMuch, &total);
+  napi_adjust_external_memory(env, -kTooMuch, &total);
+  drain();
+  return slots.size() < before;
 }
 
 void EnvData::throwPending(napi_value exception) {
@@ -186,59 +207,76 @@ void JsCallback::call(const std::function<void(EnvData&, napi_value)>& body) con
   });
 }
 
+// Something that one thread has another do, as if it did it itself: with its grad mode and the like, its
+// device and streams.
 struct JsThread::Task {
-  const std::function<void()>* call;
-  at::ThreadLocalState state;  // grad mode and the like, as they are on the calling thread
-  CudaThread cuda;
+  explicit Task(const std::function<void()>& body) : call(body) {}
+
+  const std::function<void()>& call;
+  const std::thread::id from = std::this_thread::get_id();
+  const at::ThreadLocalState state;
+  const CudaThread cuda = CudaThread::OfCaller();
   std::exception_ptr error;
   bool done = false;
+  Task* nested = nullptr;  // what JavaScript has the waiting thread do meanwhile
+
+  void perform() noexcept {
+    try {
+      const at::ThreadLocalStateGuard guard(state);
+      const CudaThreadGuard streams(cuda);
+      call();
+    } catch (...) {
+      error = std::current_exception();
+    }
+  }
 };
 
-// A native thread that waits for work. One per level of nesting: a hook may itself run backward.
-struct JsThread::Worker {
-  std::mutex mutex;
-  std::condition_variable wake;
-  std::function<void()> work;
-  bool stop = false;
-  bool busy = false;
-  std::thread thread;
-
-  Worker() : thread([this] { loop(); }) {}
+// A native thread that waits for work.
+class JsThread::Worker {
+ public:
+  Worker() : thread_([this] { loop(); }) {}
   ~Worker() {
     {
-      std::lock_guard lock(mutex);
-      stop = true;
+      std::lock_guard lock(mutex_);
+      stop_ = true;
     }
-    wake.notify_all();
-    thread.join();
+    wake_.notify_all();
+    thread_.join();
   }
-  void start(std::function<void()> next) {
+  std::thread::id id() const { return thread_.get_id(); }
+  void start(std::function<void()> work) {
     {
-      std::lock_guard lock(mutex);
-      work = std::move(next);
-      busy = true;
+      std::lock_guard lock(mutex_);
+      work_ = std::move(work);
     }
-    wake.notify_all();
+    wake_.notify_all();
   }
+
+ private:
   void loop() {
-    std::unique_lock lock(mutex);
+    std::unique_lock lock(mutex_);
     for (;;) {
-      wake.wait(lock, [this] { return stop || work; });
-      if (stop) return;
-      std::function<void()> now = std::move(work);
-      work = nullptr;
+      wake_.wait(lock, [this] { return stop_ || work_; });
+      if (stop_) return;
+      const std::function<void()> now = std::exchange(work_, nullptr);
       lock.unlock();
       now();
       lock.lock();
     }
   }
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::function<void()> work_;
+  bool stop_ = false;
+  std::thread thread_;  // last: it uses the others
 };
 
 JsThread::JsThread(EnvData* data) : data_(data) {}
 JsThread::~JsThread() = default;
 
 void JsThread::close() {
-  if (serving_ == 0) workers_.clear();
+  if (serving_ == 0) worker_.reset();
 }
 
 void JsThread::run(const std::function<void()>& call) {
@@ -246,63 +284,73 @@ void JsThread::run(const std::function<void()>& call) {
     call();
     return;
   }
-  Task task{&call, at::ThreadLocalState(), CudaThread::OfCaller(), nullptr};
+  Task task(call);
   std::unique_lock lock(mutex_);
   if (serving_ == 0)
     throw std::runtime_error("a JavaScript hook was reached while JavaScript was not waiting for it");
   queue_.push_back(&task);
   wake_.notify_all();
-  wake_.wait(lock, [&] { return task.done; });
+  for (;;) {
+    wake_.wait(lock, [&] { return task.done || task.nested != nullptr; });
+    if (task.done) break;
+    Task* nested = std::exchange(task.nested, nullptr);
+    lock.unlock();
+    nested->perform();
+    lock.lock();
+    nested->done = true;
+    wake_.notify_all();
+  }
   lock.unlock();
   if (task.error) std::rethrow_exception(task.error);
 }
 
-void JsThread::runElsewhere(const std::function<void()>& work) {
-  bool finished = false;
-  std::exception_ptr error;
-  const size_t level = serving_;
-  if (workers_.size() <= level) workers_.push_back(std::make_unique<Worker>());
-  at::ThreadLocalState state;
-  const CudaThread cuda = CudaThread::OfCaller();
-  {
-    std::lock_guard lock(mutex_);
-    ++serving_;
-  }
-  workers_[level]->start([&] {
-    try {
-      at::ThreadLocalStateGuard guard(state);
-      cuda.enter();
-      at::init_num_threads();  // OpenMP counts by thread: follow what setNumThreads said on the other
-      work();
-    } catch (...) {
-      error = std::current_exception();
-    }
-    std::lock_guard lock(mutex_);
-    finished = true;
-    wake_.notify_all();
+// Takes the next call to serve while the thread that waits for `host` works. The one of our own thread, which
+// drives the outermost backward, waits until the work is its own again: were it served from inside the work
+// of a device's thread, backward in it could need that thread when it is done and asleep.
+JsThread::Task* JsThread::next(const Task* host) {
+  const auto found = std::find_if(queue_.begin(), queue_.end(), [&](const Task* task) {
+    return host == nullptr || task->from == host->from || task->from != worker_->id();
   });
+  if (found == queue_.end()) return nullptr;
+  Task* task = *found;
+  queue_.erase(found);
+  return task;
+}
+
+void JsThread::runElsewhere(const std::function<void()>& work) {
+  Task task(work);
+  Task* const host = served_;
   std::unique_lock lock(mutex_);
-  while (!finished) {
-    wake_.wait(lock, [&] { return finished || !queue_.empty(); });
-    while (!queue_.empty()) {
-      Task* task = queue_.front();
-      queue_.pop_front();
-      lock.unlock();
-      try {
-        at::ThreadLocalStateGuard guard(task->state);
-        const CudaThreadGuard streams(task->cuda);
-        (*task->call)();
-      } catch (...) {
-        task->error = std::current_exception();
-      }
-      lock.lock();
-      task->done = true;
+  ++serving_;
+  if (host != nullptr) {
+    host->nested = &task;
+    wake_.notify_all();
+  } else {
+    if (worker_ == nullptr) worker_ = std::make_unique<Worker>();
+    worker_->start([this, &task] {
+      at::init_num_threads();  // OpenMP counts by thread: follow what setNumThreads said on the other
+      task.perform();
+      std::lock_guard guard(mutex_);
+      task.done = true;
       wake_.notify_all();
-    }
+    });
+  }
+  Task* call = nullptr;
+  for (;;) {
+    wake_.wait(lock, [&] { return task.done || (call = next(host)) != nullptr; });
+    if (call == nullptr) break;
+    lock.unlock();
+    served_ = call;
+    call->perform();
+    served_ = host;
+    lock.lock();
+    call->done = true;
+    wake_.notify_all();
+    call = nullptr;
   }
   --serving_;
   lock.unlock();
-  if (error) std::rethrow_exception(error);
+  if (task.error) std::rethrow_exception(task.error);
 }
 
 }  // namespace rn

@@ -94,6 +94,12 @@ class Slots {
   size_t size() const { return live_; }
   void ids(std::vector<double>* out) const;
 
+  // From here on (until `false`) memory of CPU tensors outlives their release. While a CUDA graph is
+  // recorded, page-locked memory must not be freed: its allocator would mark the streams that read it, and a
+  // mark inside a recording can never be asked whether it has been reached.
+  void detain(bool detaining);
+  bool detaining() const { return detaining_; }
+
  private:
   enum class Owner : uint8_t { kNone, kScope, kKept };
   struct Slot {
@@ -111,6 +117,8 @@ class Slots {
   std::vector<std::unique_ptr<Slot[]>> blocks_;
   std::vector<uint32_t> free_;
   std::vector<double> scoped_;
+  std::vector<at::Tensor> detained_;
+  bool detaining_ = false;
   uint32_t next_ = 0;
   size_t depth_ = 0;
   size_t live_ = 0;
@@ -137,8 +145,11 @@ struct EnvData {
   void retire(napi_ref ref);
   void drain();
 
-  // Tells V8 how much memory the garbage collector could free (bytes live in libtorch's allocators now).
-  void reportMemory();
+  // Tells V8 how much memory the garbage collector could free (bytes live in libtorch's allocators now), when
+  // it becomes the owner of `tensor`.
+  void reportMemory(const at::Tensor& tensor);
+  // Has V8 collect garbage at once; whether tensors were released.
+  bool collectGarbage();
 
   void throwPending(napi_value exception);
   [[noreturn]] void rethrow(napi_value exception);
@@ -151,6 +162,7 @@ struct EnvData {
   std::vector<napi_ref> retiredRefs_;
   int64_t reported_ = 0;
   int64_t cudaBytes_ = 0;
+  int64_t cudaNews_ = 0;
   unsigned reports_ = 0;
 };
 
@@ -187,22 +199,26 @@ class JsThread {
  public:
   explicit JsThread(EnvData* data);
   ~JsThread();
-  // JavaScript thread: runs `work` on a native thread and serves calls until it is done.
+  // JavaScript thread: has `work` done by another thread and serves calls until it is done. Within a call
+  // that is the thread which waits for it (libtorch's engine knows backward inside backward by the thread,
+  // and threads of its own must not sleep while they are needed), else one of ours.
   void runElsewhere(const std::function<void()>& work);
   // Any thread: runs `call` on the JavaScript thread and waits; throws when nobody is serving.
   void run(const std::function<void()>& call);
-  // JavaScript thread, when the environment closes: ends the native threads, unless a hook is what closes it.
+  // JavaScript thread, when the environment closes: ends our thread, unless a hook is what closes it.
   void close();
 
  private:
   struct Task;
-  struct Worker;
+  class Worker;
+  Task* next(const Task* host);
   EnvData* data_;
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<Task*> queue_;
   size_t serving_ = 0;
-  std::vector<std::unique_ptr<Worker>> workers_;
+  Task* served_ = nullptr;  // the innermost; JavaScript thread only
+  std::unique_ptr<Worker> worker_;
 };
 
 // Calls a JavaScript function; a JavaScript exception is stored and thrown on as JsException.

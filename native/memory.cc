@@ -25,7 +25,7 @@ napi_value Guard(napi_env env, napi_callback_info info) {
     return nullptr;
   }
   data.drain();
-  data.reportMemory();
+  data.reportMemory(data.slots.get(id));
   const auto bits = static_cast<uintptr_t>(id);
   napi_create_external(env, reinterpret_cast<void*>(bits), ReleaseExternal, &data, &external);
   return external;

@@ -1,6 +1,7 @@
 #include "operators.h"
 
 #include "addon.h"
+#include "devices.h"
 #include "guards.h"
 
 #include <algorithm>
@@ -241,7 +242,17 @@ napi_value Call(napi_env env, napi_callback_info) {
     if (fitting == nullptr) NoOverload(data, family, given);
     if (fitting->guard != nullptr || fitting->hasFixedLists) RunGuard(*fitting, &stack);
     if (HasUnusual(stack)) RefuseUnusual(*fitting, stack);
-    fitting->handle.callBoxed(stack);
+    const int32_t use = data.exchange.header[2];
+    try {
+      fitting->handle.callBoxed(stack);
+    } catch (const c10::Error& error) {
+      // Garbage may be what holds the memory. What writes into its arguments may have done so; a call has
+      // used up its stack, which is made anew before the collection, so that its tensors stay.
+      const bool again = IsOutOfMemory(error) && !fitting->handle.schema().is_mutable() &&
+                         !data.slots.detaining() && data.exchange.header[2] == use;
+      if (!again || !Match(data, *fitting, given, &stack, chosen) || !data.collectGarbage()) throw;
+      fitting->handle.callBoxed(stack);
+    }
     WriteResults(data, *fitting, stack, chosen);
   } catch (const TypeError& error) {
     const std::string text = error.what();

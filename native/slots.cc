@@ -68,6 +68,12 @@ void Slots::free(double id) noexcept {
   }
   // Last: the destructor may come back here through a JavaScript-visible deleter.
   at::Tensor dying = std::move(slot->tensor);
+  if (detaining_ && dying.defined() && dying.device().is_cpu()) detained_.push_back(std::move(dying));
+}
+
+void Slots::detain(bool detaining) {
+  detaining_ = detaining;
+  if (!detaining) std::vector<at::Tensor>().swap(detained_);
 }
 
 void Slots::clear() noexcept {

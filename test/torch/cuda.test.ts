@@ -217,3 +217,34 @@ test('a graph is recorded on the device of its samples', skipWithout('cuda', 2),
 test('memory of a device that runs out', withDevice, () => {
   assert.throws(() => torch.empty([2 ** 46], { device: 'cuda' }), { code: 'ERR_OUT_OF_MEMORY' });
 });
+
+test('page-locked memory that is given up in a recording is released after it', withDevice, () => {
+  const pinned = torch.ones([1 << 16]).pin_memory();
+  // All streams there are, so that one of them is the recording's.
+  for (let i = 0; i < 32; i++) {
+    cuda.withStream(new cuda.Stream(), () => pinned.to({ device: 'cuda', nonBlocking: true }));
+  }
+  cuda.synchronize();
+  const weight = torch.ones([4, 4], { device: 'cuda' });
+  const graph = new cuda.Graph();
+  const result = graph.capture(() => {
+    pinned.dispose();
+    assert.throws(() => pinned.item(), /released/);
+    assert.throws(() => graph[Symbol.dispose](), /cannot be released while it records/);
+    return weight.mm(weight);
+  });
+  graph.replay();
+  assert.equal(result.sum().item(), 64);
+  for (let i = 0; i < 4; i++) assert.ok(torch.empty([1 << 16], { pinMemory: true }).is_pinned());
+});
+
+test('`cuda` is the current device', skipWithout('cuda', 2), () => {
+  const x = torch.ones([2], { device: 'cuda:0' });
+  assert.equal(x.to('cuda'), x);
+  cuda.withDevice(1, () => {
+    const moved = x.to('cuda');
+    assert.equal(String(moved.device), 'cuda:1');
+    assert.equal(moved.to('cuda'), moved);
+    assert.deepEqual(moved.toArray(), [1, 1]);
+  });
+});

@@ -31,7 +31,10 @@ class Cube extends torch.autograd.Function {
 function child(device: string, program: string) {
   const library = JSON.stringify(join(repoRoot, 'dist/src/torch/index.js'));
   const text = `import * as torch from ${library};\nconst device = '${device}';\n${program}`;
-  return spawnSync(process.execPath, ['--input-type=module', '-e', text], { encoding: 'utf8' });
+  return spawnSync(process.execPath, ['--input-type=module', '-e', text], {
+    encoding: 'utf8',
+    timeout: 120_000,
+  });
 }
 
 for (const device of DEVICES) {
@@ -75,6 +78,78 @@ for (const device of DEVICES) {
     handle.remove();
     w.sum().backward();
     assert.deepEqual((w.grad as torch.Tensor).toArray(), [1, 1]);
+  });
+
+  test(`${device}: backward inside hooks and custom functions, as deep as one likes`, options, () => {
+    const { signal, stdout, stderr } = child(
+      device,
+      `if (device === 'cpu') torch.autograd.setBackwardMode('queue');
+       const leaf = (on = device) => torch.ones([2], { device: on }).requiresGrad_();
+       const results = {};
+       class Checkpoint extends torch.autograd.Function {
+         static forward(context, x) {
+           context.saveForBackward(x);
+           return x.pow(2);
+         }
+         static backward(context, grad) {
+           const inner = context.savedTensors[0].detach().requiresGrad_();
+           const y = torch.enableGrad(() => inner.pow(2));
+           return torch.autograd.grad(y, inner, { gradOutputs: grad.mul(3) })[0];
+         }
+       }
+       const x = leaf();
+       Checkpoint.apply(Checkpoint.apply(x)).sum().backward();
+       results.checkpoint = x.grad.toArray();
+
+       // The gradient is 1 - 2^-(depth + 1).
+       const nested = (x, depth, bottom) => {
+         const y = x.mul(0.5);
+         y.registerHook((grad) => {
+           if (depth === 0) return bottom?.();
+           const inner = leaf();
+           torch.enableGrad(() => nested(inner, depth - 1, bottom)).backward();
+           return grad.add(inner.grad);
+         });
+         return y.sum();
+       };
+       results.deep = [1, 3, 70].map((depth) => {
+         const x = leaf();
+         nested(x, depth).backward();
+         return x.grad.toArray()[0];
+       });
+
+       const error = new RangeError('at the bottom');
+       try {
+         nested(leaf(), 3, () => { throw error; }).backward();
+       } catch (caught) {
+         results.same = caught === error;
+       }
+
+       // Hooks on the CPU and on the device in one graph.
+       const both = leaf('cpu');
+       const inHook = (grad) => {
+         const inner = leaf();
+         torch.enableGrad(() => nested(inner, 2)).backward();
+         return grad.add(inner.grad.to(grad.device));
+       };
+       const pieces = Array.from({ length: 8 }, () => {
+         const here = both.mul(1);
+         here.registerHook(inHook);
+         const there = here.to(device).mul(1);
+         there.registerHook(inHook);
+         return there.sum().cpu();
+       });
+       torch.stack(pieces).sum().backward();
+       results.both = both.grad.toArray();
+       process.stdout.write(JSON.stringify(results));`,
+    );
+    assert.deepEqual([signal, stderr], [null, '']);
+    assert.deepEqual(JSON.parse(stdout), {
+      checkpoint: [36, 36],
+      deep: [0.75, 0.9375, 1],
+      same: true,
+      both: [22, 22],
+    });
   });
 
   test(`${device}: float16 under autocast learns with a GradScaler`, options, () => {
@@ -204,6 +279,34 @@ test(
     assert.match(stdout, /^ERR_CUDA .*CUDA error/);
   },
 );
+
+test('cuda: before memory is full, what nobody holds is collected', skipWithout('cuda'), () => {
+  // Pieces of which many are garbage before V8 thinks of it, and such of which one is enough.
+  for (const [pieces, part] of [
+    [40, 1 / 16],
+    [4, 0.6],
+  ]) {
+    const { stdout } = child(
+      'cuda',
+      `const size = [Math.floor(torch.cuda.memoryInfo().total * ${part})];
+       const make = () => torch.empty(size, { device, dtype: torch.uint8 }).narrow(0, 0, 8).fill_(3);
+       for (let i = 0; i < ${pieces}; i++) make();
+       process.stdout.write(String(make().sum().item()));`,
+    );
+    assert.equal(stdout, '24', `${pieces} of ${part}`);
+  }
+});
+
+test('cuda: random numbers may be drawn first in a recording', skipWithout('cuda'), () => {
+  const { stdout, stderr } = child(
+    'cuda',
+    `const graph = new torch.cuda.Graph();
+     const drawn = graph.capture(() => torch.rand([4], { device }).keep());
+     const replay = () => (graph.replay(), String(drawn.toArray()));
+     process.stdout.write(String(new Set([replay(), replay(), replay()]).size));`,
+  );
+  assert.deepEqual([stdout, stderr], ['3', '']);
+});
 
 test('cuda: out of memory names what is held, and the device goes on', skipWithout('cuda'), () => {
   const held = torch.zeros([1024, 1024], { device: 'cuda' });

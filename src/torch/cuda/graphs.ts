@@ -1,6 +1,7 @@
 import { noGrad } from '../autograd.js';
 import { keep, scope } from '../memory.js';
 import { native } from '../native.js';
+import { endingWith } from '../synchronous.js';
 import { Tensor } from '../tensor.js';
 import { deviceIndex, synchronize, withDevice } from './devices.js';
 import { requireCuda } from './native.js';
@@ -40,19 +41,7 @@ export class Graph implements Disposable {
     synchronize();
     const result = withStream(new Stream(), () => {
       cuda.graphBegin(this.#id);
-      let made: T;
-      try {
-        made = body();
-      } catch (error) {
-        try {
-          cuda.graphEnd(this.#id);
-        } catch {
-          // The recording is spoilt; the first error says why.
-        }
-        throw error;
-      }
-      cuda.graphEnd(this.#id);
-      return made;
+      return endingWith(body, () => cuda.graphEnd(this.#id));
     });
     this.#state = 'captured';
     return result;
@@ -64,10 +53,11 @@ export class Graph implements Disposable {
     requireCuda().graphReplay(this.#id);
   }
 
+  /** @throws TypeError while it records */
   [Symbol.dispose](): void {
+    requireCuda().freeGraph(this.#id);
     this.#state = 'failed';
     graphs.unregister(this);
-    requireCuda().freeGraph(this.#id);
   }
 }
 

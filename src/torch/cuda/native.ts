@@ -2,7 +2,7 @@
 
 import { native } from '../native.js';
 
-/** The functions of native/cuda.cc. A stream is a number and its device, an event or a graph a number. */
+/** The functions of native/cuda.cc and cuda_graphs.cc. A stream is a number and its device, an event or a graph a number. */
 export interface NativeCuda {
   currentDevice(): number;
   setDevice(device: number): void;
