@@ -2,10 +2,10 @@
 //
 // Training of the bag-of-tricks ResNet-50 at 256×128 on one GPU, through the library's own trainer: images a second,
 // the peak of device memory and the time from the start of the process to the end of the first step. Batches lie in
-// page-locked memory as a loader leaves them, and losses are read after each step. Beside it, the same in eager PyTorch
-// (python/gpu_training.py), and with FASTREID=/path/to/fast-reid, FastReID's own trainer (python/gpu_fastreid.py; it
-// imports yacs, termcolor and torchvision). The floor is what the step's multiplications would take at the measured rate
-// of a bfloat16 matrix product.
+// page-locked memory as a loader leaves them, and losses are read after each step. Beside it, the same in PyTorch
+// (python/gpu_training.py), recorded steps beside recorded and beside eager ones, and with FASTREID=/path/to/fast-reid,
+// FastReID's own trainer (python/gpu_fastreid.py; it imports yacs, termcolor and torchvision). The floor is what the step's
+// multiplications would take at the measured rate of a bfloat16 matrix product.
 
 import { join } from 'node:path';
 import { type Config, getCfg } from '../src/config/index.js';
@@ -66,12 +66,13 @@ const FULL = {
   steps: 30,
   product: 8192,
 } as const;
-/** So small that a CPU does it in no time: for the tests of this file. */
-const TINY = { depth: '18x', features: 512, size: [64, 32], warmup: 1, steps: 2, product: 64 } as const;
 const BATCHES = [64, 256];
+/** So small that a CPU does it in no time, though long enough for a step to be recorded: to try whether all works. */
+const TINY = { depth: '18x', features: 512, size: [32, 32], warmup: 5, steps: 1, product: 64 } as const;
+const TINY_BATCHES = [4];
 const ROUNDS = 3;
 
-/** What a child of either side prints. */
+/** What a child of either side prints; zero for what it did not measure. */
 type Measured = Record<'imagesPerSecond' | 'peakMiB' | 'reservedMiB' | 'firstStepSeconds', number>;
 
 function configuration({ device, depth, features, size, classes, precision, layout, graph }: Task): Config {
@@ -141,7 +142,8 @@ async function measure(task: Task): Promise<Measured> {
     : { allocatedBytes: { peak: 0 }, reservedBytes: { peak: 0 } };
   return {
     imagesPerSecond: speeds[ROUNDS >> 1],
-    peakMiB: allocatedBytes.peak / 2 ** 20,
+    // A replay uses memory of the graph's that is not counted as allocated.
+    peakMiB: task.graph ? 0 : allocatedBytes.peak / 2 ** 20,
     reservedMiB: reservedBytes.peak / 2 ** 20,
     firstStepSeconds,
   };
@@ -209,57 +211,64 @@ function units(name: string): Record<string, string> {
   );
 }
 
-/**
- * @param only variants to measure; all by default
- * @param device `cpu` runs everything in small, for the tests of this file
- */
-export function cuda(rounds: number, only?: readonly string[], device = 'cuda'): Figure[] {
-  const onGpu = device !== 'cpu';
+interface CudaOptions {
+  /** Variants to measure; all by default. */
+  only?: readonly string[] | undefined;
+  /** `cpu`, which records nothing, for the tests of this file. */
+  device?: string;
+  /** In small: figures without meaning, in no time. */
+  tiny?: boolean | undefined;
+}
+
+/** @throws for variants that there are not */
+export function cuda(rounds: number, { only, device = 'cuda', tiny }: CudaOptions = {}): Figure[] {
   // Nothing can be recorded on a CPU.
-  const possible = Object.keys(VARIANTS).filter((name) => onGpu || !VARIANTS[name].graph);
+  const possible = Object.keys(VARIANTS).filter((name) => device !== 'cpu' || !VARIANTS[name].graph);
   const unknown = only?.filter((name) => !possible.includes(name)) ?? [];
   if (unknown.length > 0) {
     throw new Error(`no such variants: ${unknown.join(', ')}; there are ${possible.join(', ')}`);
   }
   const python = pythonTorch();
   if (python === undefined) process.stderr.write(`Without Python beside it: ${pythonTorchMissing}\n`);
-  const fastreid = process.env.FASTREID;
-  const sizes = onGpu ? FULL : TINY;
+  const sizes = tiny ? TINY : FULL;
   const run = (command: string, file: string[], task: Task, env: NodeJS.ProcessEnv): Measured =>
     child(command, [...file, JSON.stringify(task)], {
       ...env,
       BENCH_STARTED: String(Date.now()),
     }) as Measured;
-  const ours = [join(repoRoot, 'dist/bench/cuda.js'), '--child'];
-  const twin = (name: string): string[] => [join(repoRoot, 'bench/python', name)];
+  const ours = join(repoRoot, 'dist/bench/cuda.js');
+  const twin = (name: string, task: Task): Measured =>
+    run(python!.command, [join(repoRoot, 'bench/python', name)], task, python!.env);
   const result: Figure[] = [];
   let ground: { operations: number; rate: number } | undefined;
   for (const key of only ?? possible) {
-    for (const batch of onGpu ? BATCHES : [4]) {
+    for (const batch of tiny ? TINY_BATCHES : BATCHES) {
       const task: Task = { ...VARIANTS[key], ...sizes, size: [...sizes.size], device, batch, classes: 752 };
       const name = `${key}, batch ${batch}`;
-      const [here, there, theirs]: Sample[][] = [[], [], []];
+      const [here, same, eager, fastreid]: Sample[][] = [[], [], [], []];
       for (let round = 0; round < rounds; round++) {
         process.stderr.write(`\r${name}: round ${round + 1} of ${rounds} `);
-        const measured = run(process.execPath, ours, task, process.env);
-        here.push(sample(name, measured));
-        if (python) there.push(sample(name, run(python.command, twin('gpu_training.py'), task, python.env)));
-        // FastReID knows float16 and float32.
-        if (!python || !fastreid || task.precision === 'bfloat16') continue;
-        theirs.push(sample(name, run(python.command, twin('gpu_fastreid.py'), task, python.env)));
+        here.push(sample(name, run(process.execPath, [ours, '--child'], task, process.env)));
+        if (!python) continue;
+        same.push(sample(name, twin('gpu_training.py', task)));
+        if (task.graph) eager.push(sample(name, twin('gpu_training.py', { ...task, graph: false })));
+        // It knows float16 and float32.
+        if (process.env.FASTREID && task.precision !== 'bfloat16') {
+          fastreid.push(sample(name, twin('gpu_fastreid.py', task)));
+        }
       }
       process.stderr.write('\n');
-      const rows = figures(here, there, units(name));
+      const rows = figures(here, same, units(name));
+      if (task.graph && python) for (const row of rows) row.twin = 'recorded too';
       result.push(...rows);
-      if (theirs.length > 0) {
-        const [speed] = figures(here, theirs, units(name));
-        result.push({ ...speed, name: `${name}: training, beside FastReID's trainer` });
-      }
-      ground ??= child(
-        process.execPath,
-        [...ours.slice(0, 1), '--floor', JSON.stringify(task)],
-        process.env,
-      ) as {
+      const beside = (samples: Sample[], whom: string, as: string): void => {
+        if (samples.length === 0) return;
+        const [speed] = figures(here, samples, units(name));
+        result.push({ ...speed, name: `${name}: training, beside ${whom}`, twin: as });
+      };
+      beside(eager, 'eager PyTorch', 'eager');
+      beside(fastreid, "FastReID's trainer", 'eager, contiguous');
+      ground ??= child(process.execPath, [ours, '--floor', JSON.stringify(task)], process.env) as {
         operations: number;
         rate: number;
       };

@@ -20,8 +20,8 @@ import { step } from './step.js';
 interface Suite {
   about: string;
   rounds: number;
-  /** `only` names parts of the suite, where it has any. */
-  run: (rounds: number, only?: string[]) => Figure[] | Promise<Figure[]>;
+  /** `only` names parts of the suite, where it has any; `tiny` asks it to run in small, where it can. */
+  run: (rounds: number, only?: string[], tiny?: boolean) => Figure[] | Promise<Figure[]>;
   /** Why it cannot run here, if so: then it is left out, unless it was asked for by name. */
   missing?: () => string | undefined;
 }
@@ -46,7 +46,7 @@ const suites: Record<string, Suite> = {
   cuda: {
     about: 'training of the bag-of-tricks ResNet-50 at 256×128 on a GPU',
     rounds: 1,
-    run: (rounds, only) => cuda(rounds, only),
+    run: (rounds, only, tiny) => cuda(rounds, { only, tiny }),
     missing: cudaMissing,
   },
   start: { about: 'start-up times', rounds: 3, run: start },
@@ -64,10 +64,17 @@ const program = new Command('npm run bench --')
     names.split(','),
   )
   .option('--save', 'write bench/results/<suite>.json; with --only its other figures stay')
+  .option('--tiny', 'of cuda: in small, to try whether everything runs; its figures mean nothing')
   .addHelpText('after', `\nSuites:\n${listing}`);
 program.parse();
 
-const { only, ...options } = program.opts<{ rounds?: number; only?: string[]; save?: boolean }>();
+const { only, tiny, ...options } = program.opts<{
+  rounds?: number;
+  only?: string[];
+  save?: boolean;
+  tiny?: boolean;
+}>();
+if (tiny && options.save) program.error('--tiny measures nothing worth to --save');
 const chosen = program.args.length > 0 ? program.args : Object.keys(suites);
 for (const name of chosen) {
   const suite = suites[name];
@@ -79,7 +86,7 @@ for (const name of chosen) {
     continue;
   }
   const rounds = options.rounds ?? suite.rounds;
-  const figures = await suite.run(rounds, only);
+  const figures = await suite.run(rounds, only, tiny);
   const versions = { libtorch: torch.version(), node: process.version };
   process.stdout.write(`\n## ${name}: ${suite.about}\n\n${table(figures)}\n`);
   if (options.save) {
