@@ -59,6 +59,7 @@ export interface DataLoaderOptions {
 interface Pending {
   before: Position;
   labels: LabelledImage[];
+  /** On the CPU, or sent ahead. */
   images: Promise<Tensor>;
   /** Of the step that sees the whole batch. */
   rng: Rng;
@@ -67,7 +68,8 @@ interface Pending {
 /**
  * Loads batches ahead of their use. What is to be done with each picture is drawn when its batch is drawn, in order,
  * and native threads decode and transform in the background, so that neither the number of workers nor the depth of
- * prefetching changes what comes out, and {@link state} describes exactly what was handed out.
+ * prefetching changes what comes out, and {@link state} describes exactly what was handed out. To a GPU the next batch
+ * travels while the last one handed out is worked on.
  *
  * A training loader is endless: iterating again goes on where the last iteration stopped. A test loader starts a
  * pass with each iteration. A picture that cannot be loaded makes that `next()` reject, unless `skipBroken` is set; the
@@ -85,6 +87,8 @@ export class DataLoader implements AsyncIterable<Batch> {
   // Calls of next() wait for each other: batches are handed out in order.
   #tail: Promise<unknown> = Promise.resolve();
   #closed: Promise<void> | undefined;
+  // On which pictures go to a GPU, beside what it computes.
+  #side: torch.cuda.Stream | undefined;
 
   constructor(options: DataLoaderOptions) {
     this.#options = {
@@ -216,7 +220,46 @@ export class DataLoader implements AsyncIterable<Batch> {
     // While it was loading, loadState(), close() or a new pass may have dropped it, and disposed of it.
     if (this.#queue[0] !== pending) return this.#one();
     this.#pass(pending);
-    return this.#finish(pending, loaded);
+    const batch = this.#finish(pending, loaded);
+    this.#sendAhead();
+    return batch;
+  }
+
+  /** Lets the next batch go to the GPU as soon as it is loaded; only that one, for memory's sake. */
+  #sendAhead(): void {
+    const [next] = this.#queue;
+    if (!this.#toGpu || next === undefined) return;
+    // Dropped meanwhile, it need not go.
+    next.images = next.images.then((loaded) => (this.#queue[0] === next ? this.#send(loaded) : loaded));
+    next.images.catch(() => {}); // reported when its turn comes
+  }
+
+  /**
+   * Copies pictures to the GPU on a stream of their own, whose memory they take; `loaded` goes. JavaScript does not wait, as
+   * `loaded` is page-locked, and libtorch keeps it from other uses until it has been read.
+   */
+  #send(loaded: Tensor): Tensor {
+    const { device } = this.#options;
+    this.#side ??= new torch.cuda.Stream({ device });
+    try {
+      return torch.cuda.withStream(this.#side, () => loaded.to({ device, nonBlocking: true }).keep());
+    } finally {
+      loaded.dispose();
+    }
+  }
+
+  /** Pictures on the loader's device, for the stream that is current. */
+  #deliver(loaded: Tensor): Tensor {
+    if (!this.#toGpu) {
+      const images = loaded.to({ device: this.#options.device }).keep();
+      if (images !== loaded) loaded.dispose();
+      return images;
+    }
+    const images = loaded.device.type === 'cpu' ? this.#send(loaded) : loaded;
+    const current = torch.cuda.currentStream(this.#options.device);
+    current.waitStream(this.#side as torch.cuda.Stream);
+    current.recordStream(images);
+    return images;
   }
 
   /** Takes the first batch off the queue. */
@@ -232,21 +275,19 @@ export class DataLoader implements AsyncIterable<Batch> {
   #finish({ labels, rng }: Pending, loaded: Tensor): Batch {
     const { device, pipeline } = this.#options;
     const integers = (values: number[]): Tensor => torch.tensor(BigInt64Array.from(values, BigInt));
-    // A copy from memory that is not page-locked would wait until the GPU has done all it was given before. Where a copy
-    // is still under way when its source is released, libtorch keeps the source from other uses until then.
-    const send = (tensor: Tensor): Tensor => tensor.to({ device, nonBlocking: true });
-    // All three are kept: a scope that the caller holds open must not end the life of a batch.
+    const images = this.#deliver(loaded);
+    // All are kept: a scope that the caller holds open must not end the life of a batch.
     const tensors = torch.scope(() => {
-      const images = send(loaded).keep();
       pipeline.batchStep?.apply(images, rng);
       const targets = integers(labels.map(({ target }) => target));
+      // From memory that is not page-locked the copy would wait until the GPU has done all it was given before.
+      const source = this.#toGpu ? targets.pin_memory() : targets;
       return {
         images,
-        targets: send(this.#toGpu ? targets.pin_memory() : targets).keep(),
+        targets: source.to({ device, nonBlocking: true }).keep(),
         camids: integers(labels.map(({ camid }) => camid)).keep(),
       };
     });
-    if (tensors.images !== loaded) loaded.dispose();
     const dispose = (): void => {
       for (const tensor of Object.values(tensors)) tensor.dispose();
     };

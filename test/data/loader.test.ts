@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import sharp from 'sharp';
 import { getCfg } from '../../src/config/index.js';
 import {
@@ -14,6 +15,7 @@ import {
   type TrainLoaderOptions,
 } from '../../src/data/index.js';
 import * as torch from '../../src/torch/index.js';
+import { skipWithout } from '../support/devices.js';
 import { repoRoot } from '../support/paths.js';
 
 let root = '';
@@ -303,6 +305,32 @@ test('closing releases what was prefetched, twice is harmless, and ends iteratio
   assert.equal(await loader.next(), undefined);
   for await (const _ of loader) assert.fail('closed');
   assert.equal(live(), start);
+});
+
+test('cuda: batches are those of the CPU; one is sent ahead, no more', skipWithout('cuda'), async () => {
+  const cpu = train();
+  const expected = await take(cpu, 6);
+  await cpu.close();
+  torch.ones([1], { device: 'cuda' }).dispose();
+  const allocated = (): number => torch.cuda.memoryStats().allocatedBytes.now;
+  const start = allocated();
+  const loader = train(config(['MODEL.DEVICE', 'cuda']));
+  const pictures = 4 * 8 * 3 * 24 * 16;
+  for (const one of expected) {
+    const batch = (await loader.next())!;
+    assert.equal(batch.images.device.type, 'cuda');
+    assert.equal(fingerprint(batch), one);
+    const end = performance.now() + 5000;
+    while (allocated() === start && performance.now() < end) await setTimeout(5);
+    const ahead = allocated() - start;
+    assert.ok(ahead >= pictures && ahead < 2 * pictures, `${ahead} bytes`);
+  }
+  const state = loader.state();
+  const next = fingerprint((await loader.next())!);
+  loader.loadState(state);
+  assert.equal(fingerprint((await loader.next())!), next, 'what was sent for nothing is not handed out');
+  await loader.close();
+  assert.equal(allocated(), start);
 });
 
 test('a batch outlives a scope that is open while it is made', async () => {
