@@ -2,6 +2,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/Functions.h>
+#include <ATen/MemoryOverlap.h>
 #include <ATen/core/grad_mode.h>
 
 #include <sstream>
@@ -154,9 +155,15 @@ Guard FindGuard(const c10::FunctionSchema& schema) {
 
 void RunGuard(const Overload& overload, std::vector<c10::IValue>* stack) {
   const c10::FunctionSchema& schema = overload.handle.schema();
-  // int[2] means two numbers: kernels index the list without looking. One stands for both, as it does alone.
+  // Not all kernels look where they write. And int[2] means two numbers: kernels index the list without
+  // looking. One stands for both, as it does alone.
   for (size_t i = 0; i < overload.arguments.size(); ++i) {
     const ArgumentPlan& plan = overload.arguments[i];
+    if (schema.arguments()[i].is_out() && (*stack)[i].isTensor() &&
+        at::has_internal_overlap((*stack)[i].toTensor()) == at::MemOverlap::Yes) {
+      throw TypeError(plan.name + " must not be an expanded tensor: its elements share memory, in\n  " +
+                      toString(schema));
+    }
     if (plan.kind != Kind::kIntList || plan.broadcast < 2 || !(*stack)[i].isIntList()) continue;
     const auto list = (*stack)[i].toIntList();
     const auto wanted = static_cast<size_t>(plan.broadcast);

@@ -162,7 +162,13 @@ void EmbeddingBackward(const Given& given) {
        "indices must lie between 0 and num_weights");
 }
 
+// Their kernels write one element after the other, whatever the strides.
+void NeedDenseOut(const at::Tensor& out) {
+  Need(!out.defined() || out.is_non_overlapping_and_dense(), "out must have no gaps in its memory");
+}
+
 void SoftmaxBackward(const Given& given) {
+  NeedDenseOut(given.tensor(given.has("grad_input") ? "grad_input" : "out"));
   const at::Tensor grad = given.tensor("grad_output");
   const at::Tensor output = given.tensor("output");
   NeedDense(grad, "grad_output");
@@ -265,6 +271,8 @@ const std::vector<NamedGuard>& NeuralGuards() {
        BatchNorm},
       {"native_group_norm native_group_norm_backward", GroupNorm},
       {"_log_softmax_backward_data _softmax_backward_data", SoftmaxBackward},
+      {"_softmax _log_softmax softmax log_softmax",
+       [](const Given& given) { NeedDenseOut(given.tensor("out")); }},
       {"_nnpack_spatial_convolution",
        [](const Given& given) {
          const at::Tensor input = given.tensor("input");

@@ -131,6 +131,26 @@ test('calls that libtorch does not survive are refused, with the schema', () => 
   }
 });
 
+test('an out whose elements share memory, or have gaps where a kernel knows none, is refused', () => {
+  const x = f(2, 300, 64);
+  const shared = torch.zeros([300, 64]).expand([2, 300, 64]);
+  const gaps = torch.zeros([2, 300, 128]).index('...', torch.slice(0, null, 2));
+  for (const out of [shared, gaps]) {
+    assert.throws(() => torch._softmax(x, 1, false, { out }), /out must .* in\n {2}aten::_softmax/);
+    assert.throws(() => torch.log_softmax(x, 1, { out }), /out must/);
+    assert.throws(() => torch._log_softmax_backward_data(x, x, 1, torch.float32, { out }), /out must/);
+    assert.throws(
+      () => torch._softmax_backward_data(x, x, 1, torch.float32, { grad_input: out }),
+      /(out|grad_input) must/,
+    );
+  }
+  const turned = torch.zeros([64, 300, 2]).transpose(0, 2);
+  torch._softmax(x, 1, false, { out: turned });
+  assert.ok(torch.allclose(turned, x.softmax(1)));
+  torch.add(x, x, { out: gaps });
+  assert.ok(torch.equal(gaps, x.mul(2)));
+});
+
 test('guards let right calls through', () => {
   const x = torch.arange(10, { dtype: torch.float32, requiresGrad: true }).view([2, 5]);
   const grad = f(2, 2, 3);
