@@ -34,6 +34,8 @@ function child(device: string, program: string) {
   return spawnSync(process.execPath, ['--input-type=module', '-e', text], {
     encoding: 'utf8',
     timeout: 120_000,
+    // The simulated device writes all memory that it gives.
+    env: { SIM_MEMORY_MIB: '1024', ...process.env },
   });
 }
 
