@@ -43,7 +43,7 @@ void Try(Body&& body) noexcept {
   }
 }
 
-// Page-locked memory has pools for recordings from 2.10 on.
+// Not every libtorch has pools of page-locked memory for recordings.
 template <class Host, class Pool>
 void ClosePool(Host* host, const Pool& pool) noexcept {
   if constexpr (requires { host->end_allocate_to_pool(pool); }) {
