@@ -97,6 +97,9 @@ std::string MessageInFlight() {
   } catch (...) {
     text = "unknown native error";
   }
+  // The watchdog of NCCL quotes a c10::Error with its back-trace.
+  if (const size_t trace = text.find("\nException raised from "); trace != std::string::npos)
+    text.erase(trace);
   // Gloo begins its messages with "[/path/of/a/source.cc:123] ".
   if (text.rfind("[/", 0) == 0) {
     const size_t end = text.find("] ");

@@ -14,7 +14,7 @@ const THROWS = `
 static const int begun = [] {
   std::thread([] {
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
-    throw std::runtime_error("watchdog:\\n\\"it\\" took too long");
+    throw std::runtime_error("watchdog:\\n\\"it\\" took too long\\nException raised from here (most recent call first):");
   }).detach();
   return 0;
 }();

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { writeTinySet } from '../engine/tiny.js';
 import { temporaryFolder } from '../support/scripts.js';
+import { skipAt } from './place.js';
 import { PLAIN, Trainings } from './trainings.js';
 
 describe('training by several processes', () => {
@@ -31,6 +32,15 @@ describe('training by several processes', () => {
         assert.deepEqual(results, one!.results);
       }
     }
+  });
+
+  it('has the losses of one GPU, with two', skipAt('nccl/cuda'), async () => {
+    const onGpu = [...PLAIN, 'MODEL.DEVICE', 'cuda'];
+    const [one] = await runs.train('gpu1', 1, onGpu);
+    const [two, other] = await runs.train('gpu2', 2, onGpu);
+    assert.deepEqual(other!.losses, two!.losses);
+    const worst = Math.max(...two!.losses.map((loss, i) => Math.abs(loss - one!.losses[i]!)));
+    assert.ok(worst < 1e-3, `${one!.losses}; ${two!.losses}`);
   });
 
   it('fills the memory of MoCo with the features of all', async () => {
