@@ -312,6 +312,13 @@ const std::vector<NamedGuard>& NeuralGuards() {
        }},
       {"_weight_norm _weight_norm_interface _weight_norm_interface_backward", WeightNorm},
       {"embedding_dense_backward embedding_backward embedding_sparse_backward", EmbeddingBackward},
+      {"_embedding_bag_sparse_backward",
+       [](const Given& given) {
+         const at::Tensor indices = given.tensor("indices");
+         NeedDense(indices, "indices");
+         Need(IsIndex(indices) && Within(indices, 0, given.integer("num_weights") - 1),
+              "indices must be int32 or int64, between 0 and num_weights");
+       }},
       {"lstm gru rnn_tanh rnn_relu", Recurrent},
       {"quantized_lstm_cell lstm_cell",
        [](const Given& given) {

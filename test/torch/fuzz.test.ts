@@ -88,6 +88,10 @@ const fatal: Record<string, () => unknown[]> = {
     null,
     { enable_gqa: true },
   ],
+  _embedding_bag_sparse_backward: () => {
+    const [indices, offsets, bag] = [[90n], [0n], [0n]].map((values) => torch.tensor(values));
+    return [f(1, 3), indices, offsets, bag, bag, 2, false, 0, null];
+  },
   _slow_conv2d_backward: () => [f(4, 4), f(2, 3), f(2, 3), [2, 0, 3, 1], [1, 2], [], [true, false, false]],
   _sobol_engine_initialize_state_: () => [i(2, 3), 1],
   _sparse_coo_tensor_unsafe: () => [torch.tensor([[99n]]), f(1), [2]],
