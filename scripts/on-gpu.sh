@@ -29,7 +29,7 @@ for each; do
     build) part build 280 sh build.sh ;;
     tests)
       part tests 280 node scripts/test.mjs on_device torch/cuda torch/graphed_step torch/profiler optim/capturable \
-        data/loader bench/cuda
+        data/loader bench/cuda distributed/single_rank
       ;;
     tiny) part tiny 240 node dist/bench/main.js cuda --tiny ;;
     *) part "$each" 180 node dist/bench/main.js cuda --save --only "$each" ;;

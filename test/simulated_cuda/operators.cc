@@ -131,6 +131,22 @@ at::Generator seeded(const at::PhiloxCudaState& philox) {
                                         offset * 0xbf58476d1ce4e5b9ull);
 }
 
+// Softmax from short numbers into float32, and back, in one is a matter of kernels: the CPU takes two steps.
+void callOnHost(const OperatorHandle& op, Stack& stack) {
+  const std::string name = nameOf(op);
+  if ((name == "aten::_softmax" || name == "aten::_log_softmax") && stack[2].toBool()) {
+    stack[0] = stack[0].toTensor().to(at::kFloat);
+    stack[2] = false;
+  }
+  std::optional<at::ScalarType> narrowed;
+  if (name == "aten::_softmax_backward_data" || name == "aten::_log_softmax_backward_data") {
+    narrowed = stack[3].toScalarType();
+    stack[3] = stack[0].toTensor().scalar_type();
+  }
+  op.callBoxed(&stack);
+  if (narrowed) stack[0] = stack[0].toTensor().to(*narrowed);
+}
+
 // --- one call of an operator, which a recording repeats ---
 
 class Call {
@@ -174,7 +190,7 @@ class Call {
       if (philox_) {
         callWith(seeded(*philox_), op_, stack);
       } else {
-        op_.callBoxed(&stack);
+        callOnHost(op_, stack);
       }
     }
     if (results_.empty()) makeResults(stack);

@@ -2,6 +2,7 @@
 #include "device.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdlib>
@@ -19,6 +20,9 @@ namespace sim {
 namespace {
 
 using Work = std::function<void()>;
+
+std::atomic<bool> ending{false};
+void endWithProcess();
 
 struct Stream;
 // How far each stream of a recording had come: what a mark knows, and a stream that waits for it learns.
@@ -45,7 +49,10 @@ struct Stream {
 
   void push(Work work) {
     std::lock_guard guard(lock);
-    if (!started) std::thread([this] { serve(); }).detach();
+    if (!started) {
+      endWithProcess();
+      std::thread([this] { serve(); }).detach();
+    }
     started = true;
     queue.push_back(std::move(work));
     change.notify_all();
@@ -56,7 +63,13 @@ struct Stream {
   }
   void drain() {
     std::unique_lock guard(lock);
-    change.wait(guard, [&] { return queue.empty() && !busy; });
+    change.wait(guard, [&] { return (queue.empty() && !busy) || ending; });
+  }
+  // Begins nothing more. What is under way may wait for others for ever.
+  void end() {
+    std::unique_lock guard(lock);
+    change.notify_all();
+    change.wait_for(guard, std::chrono::seconds(1), [&] { return !busy; });
   }
 
   const int device;
@@ -68,7 +81,7 @@ struct Stream {
     use(device);
     std::unique_lock guard(lock);
     for (;;) {
-      change.wait(guard, [&] { return !queue.empty(); });
+      change.wait(guard, [&] { return !queue.empty() && !ending; });
       Work work = std::move(queue.front());
       queue.pop_front();
       busy = true;
@@ -131,6 +144,14 @@ std::set<Stream*>& streams() {
 std::set<std::shared_ptr<Recording>>& recordings() {
   static auto* all = new std::set<std::shared_ptr<Recording>>;
   return *all;
+}
+// Streams stop before what their work needs is destroyed: exit undoes in the opposite order.
+void endWithProcess() {
+  static const int once = atexit([] {
+    ending = true;
+    for (Stream* stream : streams()) stream->end();
+  });
+  (void)once;
 }
 thread_local cudaStreamCaptureMode threadMode = cudaStreamCaptureModeGlobal;
 
