@@ -68,8 +68,12 @@ export class Conv2d extends Module {
     resetAffine(this.weight, this.bias);
   }
 
-  protected forward(input: Tensor): Tensor {
-    const { weight, bias, stride, padding, dilation, groups } = this;
+  protected forward(given: Tensor): Tensor {
+    const { bias, stride, padding, dilation, groups } = this;
+    const fragile = isFragile(this, given);
+    const input = fragile ? given.contiguous() : given;
+    // A 1×1 kernel is laid out both ways at once: flattened, it is only in the usual one.
+    const weight = fragile ? this.weight.flatten(1).view(this.weight.shape) : this.weight;
     return typeof padding === 'string'
       ? aten.conv2d(input, weight, bias, stride, padding, dilation, groups)
       : aten.conv2d(input, weight, bias, stride, padding, dilation, groups);
@@ -83,4 +87,17 @@ export class Conv2d extends Module {
     if (groups !== 1) text += `, groups=${groups}`;
     return this.bias === null ? `${text}, bias=False` : text;
   }
+}
+
+/**
+ * Where oneDNN must not see channels_last: its gradient of the weights of a 1×1 kernel with a stride writes where it must
+ * not for 2 to 15 channels (libtorch 2.13 and 2.14, AVX-512; from Python as well).
+ */
+function isFragile({ kernelSize, stride, inChannels }: Conv2d, input: Tensor): boolean {
+  return (
+    input.device.type === 'cpu' &&
+    inChannels < 16 &&
+    kernelSize.every((size) => size === 1) &&
+    stride.some((step) => step > 1)
+  );
 }
