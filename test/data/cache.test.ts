@@ -29,7 +29,11 @@ before(() => {
 after(() => rmSync(folder, { recursive: true }));
 
 const PIXELS = 61 * 37 * 3;
-const load = (cache?: ImageCache, some = paths, workers = 2) => loadImages(some, 30, 20, { cache, workers });
+const load = (cache?: ImageCache, some = paths) => loadImages(some, 30, 20, { cache, workers: 2 });
+/** One after the other, so that which pictures find room is no matter of chance. */
+const loadInTurn = async (cache: ImageCache, some: string[]): Promise<void> => {
+  for (const path of some) await load(cache, [path]);
+};
 
 test('in memory: the same pictures, decoded once, whatever decodes them', async () => {
   const cache = new ImageCache({ limit: 2 ** 20 });
@@ -63,12 +67,11 @@ test('several processes keep to one limit together', async () => {
   const kept = join(folder, 'shared');
   mkdirSync(kept);
   // What is in the folder counts once, not for each of them.
-  await load(new ImageCache({ folder: kept, limit: PIXELS }), paths, 1);
+  await loadInTurn(new ImageCache({ folder: kept, limit: PIXELS }), paths);
   const size = readdirSync(kept).reduce((sum, name) => sum + statSync(join(kept, name)).size, 0);
   const shared = [0, 1].map(() => new ImageCache({ folder: kept, limit: 4 * PIXELS + size, shares: 2 }));
-  // One after the other: which pictures find room must not be a matter of chance.
-  await load(shared[0], paths.slice(1, 4), 1);
-  await load(shared[1], paths.slice(3), 1);
+  await loadInTurn(shared[0], paths.slice(1, 4));
+  await loadInTurn(shared[1], paths.slice(3));
   assert.deepEqual(
     shared.map(({ stats }) => stats.images),
     [2, 2],
