@@ -11,7 +11,8 @@ export interface DeviceFacts {
 
 /**
  * The CUDA device of a process, `cuda:N`: of several on a machine, each has one of its own, by its number there. A
- * device named by its index is taken as it is. SLURM, or whoever sets no LOCAL_RANK, may show each task its own device alone, which then is number 0.
+ * device named by its index is taken as it is. SLURM, or whoever sets no LOCAL_RANK, may show each task its own device
+ * alone, which then is number 0.
  *
  * @param asked MODEL.DEVICE: `cuda` or `cuda:N`
  * @throws where there is no such device, or where several processes of a machine are, or may be, to share one

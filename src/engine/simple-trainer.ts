@@ -98,7 +98,7 @@ export class SimpleTrainer<B = unknown> extends TrainerBase {
     if (!this.#recording) this.optimizer.zeroGrad();
     const tensors = this.#recording?.step(batch) ?? this.stepOn(batch);
     // Read here alone: on a GPU, reading waits for everything before it.
-    const { losses, metrics, watched } = numbersOf(tensors);
+    const { losses, metrics, watched } = numbersOf({ ...tensors });
     this.#metrics = metrics;
     this.checkFinite(losses);
     this.look(watched);
@@ -110,7 +110,7 @@ export class SimpleTrainer<B = unknown> extends TrainerBase {
     const { losses, total } = this.computeLosses(batch);
     this.backward(total);
     if (this.hooks.some((hook) => hook.watchesBackward)) {
-      this.checkFinite(numbersOf({ losses, metrics: {}, watched: {} }).losses);
+      this.checkFinite(numbersOf({ losses }).losses);
     }
     this.afterBackward();
     this.stepUnlessBroken(total);
@@ -203,16 +203,18 @@ export class SimpleTrainer<B = unknown> extends TrainerBase {
   }
 }
 
-/** The values of scalars, brought to JavaScript together. */
-function numbersOf(tensors: StepTensors): Record<keyof StepTensors, Record<string, number>> {
-  const { losses, metrics, watched } = tensors;
-  const all = [losses, metrics, watched].flatMap((some) => Object.values(some));
+/** The values of named scalars, in groups, brought to JavaScript together. */
+function numbersOf<K extends string>(
+  groups: Record<K, Record<string, Tensor>>,
+): Record<K, Record<string, number>> {
+  const all = Object.values<Record<string, Tensor>>(groups).flatMap((group) => Object.values(group));
   const { device } = all[0];
   const alike = all.map((one) => one.detach().reshape([1]).to({ device, dtype: torch.float64 }));
-  const values = torch.cat(alike).tolist() as number[];
-  const take = (some: Record<string, Tensor>): Record<string, number> =>
-    Object.fromEntries(Object.keys(some).map((name) => [name, values.shift() as number]));
-  return { losses: take(losses), metrics: take(metrics), watched: take(watched) };
+  const values = (torch.cat(alike).tolist() as number[]).values();
+  const read = (group: Record<string, Tensor>): Record<string, number> =>
+    Object.fromEntries(Object.keys(group).map((name) => [name, values.next().value as number]));
+  const entries = Object.entries<Record<string, Tensor>>(groups).map(([key, group]) => [key, read(group)]);
+  return Object.fromEntries(entries) as Record<K, Record<string, number>>;
 }
 
 function iterate<B>(loader: AsyncIterable<B> | Iterable<B>): AsyncIterator<B> | Iterator<B> {

@@ -53,7 +53,8 @@ export function forEachPositions(
  * many columns are asked for that they are no panel, or one of their distances is not finite.
  */
 function inPanels(prepared: Prepared, first: number, columns: Tensor, budget: number): Tensor | undefined {
-  const { wide } = panelShape(columns.shape[0], budget);
+  const [rows] = columns.shape;
+  const { wide } = panelShape(rows, budget);
   const wanted = columns.toTypedArray() as Int32Array;
   const known = Int32Array.from(new Set(wanted))
     .filter((column) => column >= 0)
@@ -64,7 +65,6 @@ function inPanels(prepared: Prepared, first: number, columns: Tensor, budget: nu
     wanted.map((column) => places.get(column) ?? -1),
     columns.shape,
   );
-  const rows = columns.shape[0];
   const near = blockDistance(columnsAt(prepared, known), first, rows).cpu();
   if (near.isfinite().all().item() === false) return undefined;
   const positions = torch.sortedPositions(near, own);

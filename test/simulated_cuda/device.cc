@@ -20,11 +20,6 @@ std::atomic<bool> active[64];
 thread_local cudaError_t last = cudaSuccess;
 thread_local int current = 0;
 
-size_t deviceBytes() {
-  static const size_t bytes = size_t(getenv("SIM_MEMORY_MIB") ? atol(getenv("SIM_MEMORY_MIB")) : 8192) << 20;
-  return bytes;
-}
-
 std::unordered_map<const void*, std::string>& kernelNames() {
   static auto* names = new std::unordered_map<const void*, std::string>;
   return *names;
@@ -47,6 +42,10 @@ void line(const char* format, va_list arguments) {
 int deviceCount() {
   static const int count = getenv("SIM_DEVICES") ? atoi(getenv("SIM_DEVICES")) : 1;
   return count;
+}
+size_t deviceBytes() {
+  static const size_t bytes = size_t(getenv("SIM_MEMORY_MIB") ? atol(getenv("SIM_MEMORY_MIB")) : 8192) << 20;
+  return bytes;
 }
 int currentDevice() { return current; }
 void use(int device) { current = device; }

@@ -19,6 +19,8 @@ namespace sim {
 
 // --- device.cc: devices and errors. SIM_DEVICES (1), SIM_MEMORY_MIB (8192), SIM_TRACE. ---
 int deviceCount();
+// Memory of each, in bytes.
+size_t deviceBytes();
 int currentDevice();
 void use(int device);
 // Makes the device's context, as the first call that needs it does.

@@ -3,6 +3,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -22,7 +23,7 @@ std::mutex lock;
 // A range of addresses that nobody can read, and as large a one that holds the bytes.
 class Memory {
  public:
-  Memory() : size_(size_t(getenv("SIM_MEMORY_MIB") ? atol(getenv("SIM_MEMORY_MIB")) : 8192) << 20) {
+  Memory() : size_(deviceBytes()) {
     addresses_ = map(PROT_NONE);
     bytes_ = map(PROT_READ | PROT_WRITE);
   }

@@ -50,7 +50,10 @@ export class JsonWriter implements EventWriter {
   }
 }
 
-/** Removes lines of `startIter` and later, and what is no line; returns the iteration of the last line that stays, −1 without one. */
+/**
+ * Removes lines of `startIter` and later, and what is no line; returns the iteration of the last line that stays, −1
+ * without one.
+ */
 function keepBefore(path: string, startIter: number): number {
   let last = -1;
   const text = readFileSync(path, 'utf8');
